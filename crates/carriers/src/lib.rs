@@ -1,0 +1,1 @@
+//! Vendors: what each carrier truly sends and takes.

@@ -1,0 +1,1 @@
+//! Nouns and decisions: no I/O, no async, no clock, no randomness of its own.
