@@ -1,1 +1,3 @@
 //! The switchboard program.
+
+pub mod clock;
