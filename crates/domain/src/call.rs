@@ -1,0 +1,116 @@
+//! Calls: what a call came in on, and the states it goes through as carriers report them, in whatever order they do.
+
+use serde::{Deserialize, Serialize};
+
+/// What a call came in on, as the route table knows it: a small integer that the database hands out. Today the store's
+/// carrier account is the only one; integrations and trunks get theirs when they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ingress(pub u32);
+
+impl Ingress {
+    /// The store's carrier account.
+    pub const STORE: Ingress = Ingress(0);
+}
+
+/// The longest id that a carrier gives a call, in bytes.
+pub const CARRIER_CALL_ID_BYTES_MAX: usize = 128;
+/// The most entries in one call's timeline; later ones are counted, not kept.
+pub const TIMELINE_MAX: usize = 200;
+
+crate::words! {
+    /// Which way a call goes.
+    Direction, "call direction" {
+        /// From the world to an agent.
+        Inbound = "inbound",
+    }
+}
+
+crate::words! {
+    /// How far a call is.
+    CallStatus, "call status" {
+        /// Waiting to be placed.
+        Queued = "queued",
+        /// Not answered yet.
+        Ringing = "ringing",
+        /// Answered.
+        InProgress = "in_progress",
+        /// Ended after it was answered.
+        Completed = "completed",
+        /// Refused as busy.
+        Busy = "busy",
+        /// Could not be connected.
+        Failed = "failed",
+        /// Nobody answered.
+        NoAnswer = "no_answer",
+        /// The caller hung up before it was answered.
+        Canceled = "canceled",
+    }
+}
+
+impl CallStatus {
+    /// Whether the call is over.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            CallStatus::Completed
+                | CallStatus::Busy
+                | CallStatus::Failed
+                | CallStatus::NoAnswer
+                | CallStatus::Canceled
+        )
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            CallStatus::Queued => 0,
+            CallStatus::Ringing => 1,
+            CallStatus::InProgress => 2,
+            _ => 3,
+        }
+    }
+
+    /// What is known after another report has arrived. Reports come late, twice and out of order: a call never goes back, and
+    /// the first final state stays.
+    #[must_use]
+    pub const fn merged(self, reported: CallStatus) -> CallStatus {
+        if reported.rank() > self.rank() { reported } else { self }
+    }
+}
+
+crate::words! {
+    /// How a call ended, in one word for lists and filters.
+    Outcome, "call outcome" {
+        /// The agent's own target took it.
+        Answered = "answered",
+        /// A fallback target took it.
+        FellBack = "fell_back",
+        /// A message was spoken.
+        Announced = "announced",
+        /// It was refused.
+        Rejected = "rejected",
+        /// The caller left before anybody answered.
+        Abandoned = "abandoned",
+        /// Everything was tried and nothing answered.
+        Unanswered = "unanswered",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_never_goes_back() {
+        use CallStatus::{Busy, Completed, InProgress, Ringing};
+        for (reports, known) in [
+            (vec![Ringing, InProgress, Completed], Completed),
+            (vec![Completed, InProgress, Ringing], Completed),
+            (vec![Completed, Busy], Completed),
+            (vec![InProgress, Ringing, Ringing], InProgress),
+        ] {
+            let merged = reports.iter().copied().reduce(CallStatus::merged).unwrap();
+            assert_eq!(merged, known, "{reports:?}");
+        }
+    }
+}
