@@ -186,7 +186,7 @@ pub fn step(
     now: Timestamp,
     schedule: &Schedule,
 ) -> (Progress, ArrayVec<Effect, EFFECTS_MAX>) {
-    use PurchaseState::{Active, Ambiguous, Confirmed, Failed, NeedsReview, Posting, Requested};
+    use PurchaseState::{Active, Ambiguous, Confirmed, NeedsReview, Posting, Requested};
     let mut next = progress.clone();
     let mut effects = ArrayVec::new();
     match (progress.state, event) {
@@ -239,7 +239,7 @@ pub fn step(
             next.ask_person(Reason::NotOurPurchase, now, schedule, &mut effects);
         }
         (NeedsReview, Event::NotFound | Event::FoundForeign) => {
-            next.late_not_found(now, schedule, &mut effects)
+            next.late_not_found(now, schedule, &mut effects);
         }
         (Confirmed, Event::Claimed { .. }) => effects.push(Effect::Configure),
         (Confirmed, Event::Configured) => {
