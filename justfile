@@ -1,0 +1,39 @@
+# Ten recipes at most. `./test` needs none of them.
+
+# Everything that must hold, as CI runs it
+check:
+    ./test
+
+# Tests only, on both engines
+test:
+    ./test tests
+
+# The main job with no account and no settings
+demo:
+    cargo run -- demo
+
+# For real: switchboard.toml beside you, or SWITCHBOARD_… in the environment
+run *args:
+    cargo run --release -- serve {{args}}
+
+fmt:
+    cargo fmt --all
+
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open
+
+# Figures, each beside its baseline in the same run
+bench:
+    cargo bench --workspace
+
+# 2,000 SIGKILL purchases on SQLite and 300 on PostgreSQL against a misbehaving carrier
+crash:
+    SWITCHBOARD_TEST_CRASH_SQLITE=2000 SWITCHBOARD_TEST_CRASH_POSTGRES=300 ./test tests
+
+# One hour on each fuzz target; install with: rustup toolchain install nightly && cargo install cargo-fuzz
+fuzz:
+    cd fuzz && for t in $(cargo +nightly fuzz list); do cargo +nightly fuzz run $t -- -max_total_time=3600; done
+
+# Needs a network for the advisory database
+advisories:
+    cargo deny check advisories
