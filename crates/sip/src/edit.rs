@@ -1,0 +1,421 @@
+//! Edits are splices: each replaces one stretch of bytes and moves the index behind it. All other bytes stay.
+//!
+//! A proxy does five things to a request it forwards, and these are they: push a Via, pop a Route, replace the
+//! request-URI, count Max-Forwards down, push a Record-Route. Headers that may not pass are removed by name, on the
+//! parsed form, so that no odd spelling slips through.
+
+use std::ops::Range;
+
+use crate::header::name::Name;
+use crate::message::Message;
+use crate::parse::{Line, Start, offset};
+use crate::scan::{Scan, Values, element_end};
+
+/// A value that may not be written into a header: it has a line end or a NUL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnsafeText;
+
+impl std::fmt::Display for UnsafeText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("text with a line end or NUL cannot stand in a header")
+    }
+}
+
+impl std::error::Error for UnsafeText {}
+
+/// Refuses what would break out of its line.
+pub(crate) fn check_line(text: &[u8]) -> Result<(), UnsafeText> {
+    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) { Err(UnsafeText) } else { Ok(()) }
+}
+
+impl Message {
+    /// Replaces the request-URI. A response is left as it is.
+    pub fn set_uri(&mut self, new: &[u8]) -> Result<(), UnsafeText> {
+        if new.is_empty() || new.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+            return Err(UnsafeText);
+        }
+        if let Start::Request { uri, uri_end, .. } = &mut self.index.start {
+            let range = *uri as usize..*uri_end as usize;
+            *uri_end = offset(range.start + new.len());
+            self.splice(range, new, 0);
+        }
+        Ok(())
+    }
+
+    /// Puts a Via on top: `value` is all that stands behind `Via: `.
+    pub fn push_via(&mut self, value: &[u8]) -> Result<(), UnsafeText> {
+        let at = self.first_line(Name::Via).unwrap_or(0);
+        self.insert_line(at, Name::Via, b"Via", value)
+    }
+
+    /// Takes the top Via away; `false` when there is none.
+    pub fn pop_via(&mut self) -> bool {
+        self.pop_value(Name::Via)
+    }
+
+    /// Appends a parameter to the top Via: `received` or `rport` (RFC 3261 §18.2.1, RFC 3581 §4).
+    pub(crate) fn set_via_param(&mut self, name: &str, value: &[u8]) -> Result<(), UnsafeText> {
+        check_line(value)?;
+        let Some(line) = self.first_line(Name::Via) else { return Ok(()) };
+        let at = self.index.lines[line];
+        let raw = self.slice(at.value, at.end);
+        let Some((start, element)) = Values::of(raw).next_at() else { return Ok(()) };
+        let start = at.value as usize + start;
+        // A parameter of this name that stands there is replaced, wherever in the value it is.
+        let range = param_range(element, name).unwrap_or(element.len()..element.len());
+        let mut text = Vec::with_capacity(name.len() + value.len() + 2);
+        text.push(b';');
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(value);
+        self.splice_value(line, start + range.start..start + range.end, &text);
+        Ok(())
+    }
+
+    /// Puts a Route on top: the next proxy to go through.
+    pub fn push_route(&mut self, value: &[u8]) -> Result<(), UnsafeText> {
+        let at = self.first_line(Name::Route).unwrap_or_else(|| self.behind(Name::Via));
+        self.insert_line(at, Name::Route, b"Route", value)
+    }
+
+    /// Takes the top Route away; `false` when there is none.
+    pub fn pop_route(&mut self) -> bool {
+        self.pop_value(Name::Route)
+    }
+
+    /// Puts a Record-Route on top: later requests of this dialog then come by us.
+    pub fn push_record_route(&mut self, value: &[u8]) -> Result<(), UnsafeText> {
+        let at = self.first_line(Name::RecordRoute).unwrap_or_else(|| self.behind(Name::Via));
+        self.insert_line(at, Name::RecordRoute, b"Record-Route", value)
+    }
+
+    /// Counts Max-Forwards down, or adds one of 70 (RFC 3261 §16.6 step 3). The caller has refused 0 before.
+    pub fn decrement_max_forwards(&mut self) {
+        let Some(line) = self.first_line(Name::MaxForwards) else {
+            let at = self.behind(Name::Via);
+            self.insert_line(at, Name::MaxForwards, b"Max-Forwards", b"70").expect("digits are safe text");
+            return;
+        };
+        if let Ok(Some(hops)) = self.max_forwards() {
+            let text = hops.saturating_sub(1).to_string();
+            self.set_value(line, text.as_bytes()).expect("digits are safe text");
+        }
+    }
+
+    /// Adds a header behind all others.
+    pub fn add(&mut self, name: &str, value: &[u8]) -> Result<(), UnsafeText> {
+        self.insert_line(self.index.lines.len(), Name::of(name.as_bytes()), name.as_bytes(), value)
+    }
+
+    /// Replaces the first header of this name and removes its others, or adds it.
+    pub fn set(&mut self, name: Name, value: &[u8]) -> Result<(), UnsafeText> {
+        check_line(value)?;
+        match self.first_line(name) {
+            None => self.add(name.as_str(), value),
+            Some(first) => {
+                self.set_value(first, value)?;
+                self.remove_lines(|message, at| at != first && message.index.lines[at].name == name);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes all headers of this name, however they are written; says how many lines went.
+    pub fn remove(&mut self, name: Name) -> usize {
+        self.remove_lines(|message, at| message.index.lines[at].name == name)
+    }
+
+    /// Removes all headers with this name in any case, such as `X-Example`; says how many lines went.
+    pub fn remove_named(&mut self, name: &str) -> usize {
+        let known = Name::of(name.as_bytes());
+        self.remove_lines(|message, at| message.is_named(&message.index.lines[at], known, name.as_bytes()))
+    }
+
+    /// Removes all headers whose name begins so, in any case, such as `X-Switchboard-`.
+    pub fn remove_prefixed(&mut self, prefix: &str) -> usize {
+        self.remove_lines(|message, at| {
+            let line = &message.index.lines[at];
+            let name = message.slice(line.start, line.name_end);
+            name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        })
+    }
+
+    /// Replaces the body and its Content-Length.
+    pub fn set_body(&mut self, body: &[u8]) {
+        self.bytes.truncate(self.index.body as usize);
+        self.bytes.extend_from_slice(body);
+        self.set(Name::ContentLength, body.len().to_string().as_bytes()).expect("digits are safe text");
+    }
+
+    /// Drops what stands behind the body that Content-Length announces (RFC 3261 §18.3); `false` if the body is too
+    /// short for it. Without the header the body is all there is.
+    pub(crate) fn cut_to_content_length(&mut self) -> bool {
+        let Ok(Some(length)) = self.content_length() else { return true };
+        let end = self.index.body as usize + length;
+        if end > self.bytes.len() {
+            return false;
+        }
+        self.bytes.truncate(end);
+        true
+    }
+
+    // The tools.
+
+    pub(crate) fn first_line(&self, name: Name) -> Option<usize> {
+        self.index.lines.iter().position(|line| line.name == name)
+    }
+
+    /// The place behind the last header of this name, or the very first place.
+    fn behind(&self, name: Name) -> usize {
+        self.index.lines.iter().rposition(|line| line.name == name).map_or(0, |at| at + 1)
+    }
+
+    fn line_start(&self, at: usize) -> u32 {
+        self.index.lines.get(at).map_or(self.index.headers_end, |line| line.start)
+    }
+
+    fn insert_line(&mut self, at: usize, name: Name, text: &[u8], value: &[u8]) -> Result<(), UnsafeText> {
+        check_line(value)?;
+        check_line(text)?;
+        self.finish_last_line();
+        let start = self.line_start(at) as usize;
+        let mut line = Vec::with_capacity(text.len() + value.len() + 4);
+        line.extend_from_slice(text);
+        line.extend_from_slice(b": ");
+        line.extend_from_slice(value);
+        line.extend_from_slice(b"\r\n");
+        self.splice(start..start, &line, at);
+        let name_end = start + text.len();
+        self.index.lines.insert(
+            at,
+            Line {
+                name,
+                start: offset(start),
+                name_end: offset(name_end),
+                value: offset(name_end + 1),
+                end: offset(start + line.len() - 2),
+            },
+        );
+        Ok(())
+    }
+
+    /// A message whose headers do not end with an empty line gets its line end, or an insertion would join a line.
+    fn finish_last_line(&mut self) {
+        if self.index.headers_end == self.index.body && self.bytes.last() != Some(&b'\n') {
+            self.bytes.extend_from_slice(b"\r\n");
+            self.index.headers_end = offset(self.bytes.len());
+            self.index.body = self.index.headers_end;
+        }
+    }
+
+    fn pop_value(&mut self, name: Name) -> bool {
+        let Some(line) = self.first_line(name) else { return false };
+        let Line { value, end, .. } = self.index.lines[line];
+        let raw = self.slice(value, end);
+        let mut values = Values::of(raw);
+        let first = values.next_at().map(|(at, _)| at);
+        let next = values.next_at().map(|(at, _)| at);
+        match (first, next) {
+            (Some(start), Some(next)) => {
+                let base = value as usize;
+                self.splice_value(line, base + start..base + next, b"");
+            }
+            (first, _) => {
+                // An empty line is no value: it goes, and the next one is looked at.
+                self.remove_lines(|_, at| at == line);
+                if first.is_none() {
+                    return self.pop_value(name);
+                }
+            }
+        }
+        true
+    }
+
+    fn set_value(&mut self, line: usize, new: &[u8]) -> Result<(), UnsafeText> {
+        check_line(new)?;
+        let Line { value, end, .. } = self.index.lines[line];
+        let mut text = Vec::with_capacity(new.len() + 1);
+        text.push(b' ');
+        text.extend_from_slice(new);
+        self.splice_value(line, value as usize..end as usize, &text);
+        Ok(())
+    }
+
+    fn remove_lines(&mut self, goes: impl Fn(&Message, usize) -> bool) -> usize {
+        let mut removed = 0;
+        for at in (0..self.index.lines.len()).rev() {
+            if goes(self, at) {
+                let range = self.index.lines[at].start as usize..self.line_start(at + 1) as usize;
+                self.splice(range, b"", at + 1);
+                self.index.lines.remove(at);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Replaces bytes inside one line's value.
+    fn splice_value(&mut self, line: usize, range: Range<usize>, with: &[u8]) {
+        let end = self.index.lines[line].end as usize - range.len() + with.len();
+        self.splice(range, with, line + 1);
+        self.index.lines[line].end = offset(end);
+    }
+
+    /// Replaces bytes; the lines from `first_moved` on, and the body, move by the difference.
+    fn splice(&mut self, range: Range<usize>, with: &[u8], first_moved: usize) {
+        let (gone, come) = (offset(range.len()), offset(with.len()));
+        self.bytes.splice(range, with.iter().copied());
+        let shift = |at: u32| (at + come).saturating_sub(gone);
+        for line in self.index.lines.iter_mut().skip(first_moved) {
+            line.start = shift(line.start);
+            line.name_end = shift(line.name_end);
+            line.value = shift(line.value);
+            line.end = shift(line.end);
+        }
+        self.index.headers_end = shift(self.index.headers_end);
+        self.index.body = shift(self.index.body);
+    }
+}
+
+/// Where `;name` or `;name=value` stands in a Via value.
+fn param_range(element: &[u8], name: &str) -> Option<Range<usize>> {
+    let mut at = memchr::memchr(b';', element)?;
+    while at < element.len() {
+        let mut scan = Scan::new(&element[at + 1..]);
+        scan.space();
+        let found = scan.token().unwrap_or_default();
+        let length = semicolon_end(&element[at + 1..]);
+        let end = at + 1 + length;
+        if found.eq_ignore_ascii_case(name.as_bytes()) {
+            return Some(at..end);
+        }
+        at = end;
+    }
+    None
+}
+
+/// The length up to the next semicolon that is not in quotes.
+fn semicolon_end(text: &[u8]) -> usize {
+    let limit = element_end(text);
+    let mut at = 0;
+    while at < limit {
+        match text[at] {
+            b';' => return at,
+            b'"' => {
+                let mut scan = Scan::new(&text[at..]);
+                match scan.quoted() {
+                    Some(_) => at += scan.position(),
+                    None => return limit,
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INVITE: &str = "INVITE sip:a@b SIP/2.0\r\n\
+        v: SIP/2.0/UDP h1;rport;branch=z9hG4bK1 , SIP/2.0/UDP h2;branch=z9hG4bK2\r\n\
+        Subject: caf\u{e9}\r\n folded\r\n\
+        Max-Forwards: 0070\r\n\
+        Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>, <sip:p3;lr>\r\n\
+        x-thing: 1\r\nX-Thing : 2\r\n\
+        \r\nbody";
+
+    /// After an edit the index must say what a fresh reading of the bytes says.
+    fn check(edit: impl FnOnce(&mut Message)) -> String {
+        let mut message = Message::parse(INVITE.as_bytes()).unwrap();
+        edit(&mut message);
+        let fresh = Message::parse(message.bytes()).unwrap();
+        assert!(message.headers().eq(fresh.headers()), "{:?}", String::from_utf8_lossy(message.bytes()));
+        assert_eq!(message.body(), fresh.body());
+        assert_eq!(message.uri_text(), fresh.uri_text());
+        String::from_utf8(message.into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn each_edit_touches_only_its_own_bytes() {
+        let replaced = |old: &str, new: &str| INVITE.replacen(old, new, 1);
+        assert_eq!(
+            check(|m| m.set_uri(b"sip:longer@example.com").unwrap()),
+            replaced("sip:a@b", "sip:longer@example.com")
+        );
+        assert_eq!(
+            check(|m| m.push_via(b"SIP/2.0/UDP me").unwrap()),
+            replaced("v:", "Via: SIP/2.0/UDP me\r\nv:")
+        );
+        assert_eq!(check(|m| assert!(m.pop_via())), replaced("SIP/2.0/UDP h1;rport;branch=z9hG4bK1 , ", ""));
+        assert_eq!(check(|m| assert!(m.pop_via() && m.pop_via() && !m.pop_via())), {
+            let via = &INVITE[INVITE.find("v:").unwrap()..INVITE.find("Subject").unwrap()];
+            replaced(via, "")
+        });
+        assert_eq!(check(|m| assert!(m.pop_route())), replaced("Route: <sip:p1;lr>\r\n", ""));
+        assert_eq!(
+            check(|m| assert!(m.pop_route() && m.pop_route())),
+            replaced("Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>, ", "Route: ")
+        );
+        assert_eq!(check(Message::decrement_max_forwards), replaced("0070", "69"));
+        assert_eq!(
+            check(|m| assert_eq!(m.remove_named("X-THING"), 2)),
+            replaced("x-thing: 1\r\nX-Thing : 2\r\n", "")
+        );
+        assert_eq!(
+            check(|m| assert_eq!(m.remove_prefixed("X-T"), 2)),
+            replaced("x-thing: 1\r\nX-Thing : 2\r\n", "")
+        );
+        assert_eq!(
+            check(|m| assert_eq!(m.remove(Name::Subject), 1)),
+            replaced("Subject: caf\u{e9}\r\n folded\r\n", "")
+        );
+        assert_eq!(
+            check(|m| m.push_record_route(b"<sip:me;lr>").unwrap()),
+            replaced("Subject", "Record-Route: <sip:me;lr>\r\nSubject")
+        );
+        assert_eq!(
+            check(|m| m.push_route(b"<sip:p0;lr>").unwrap()),
+            replaced("Route", "Route: <sip:p0;lr>\r\nRoute")
+        );
+        assert_eq!(check(|m| m.add("X-New", b"1").unwrap()), replaced("\r\n\r\n", "\r\nX-New: 1\r\n\r\n"));
+        assert_eq!(
+            check(|m| m.set_body(b"new")),
+            replaced("\r\n\r\nbody", "\r\nContent-Length: 3\r\n\r\nnew")
+        );
+        assert_eq!(check(|m| m.set_via_param("rport", b"99").unwrap()), replaced(";rport", ";rport=99"));
+        assert_eq!(
+            check(|m| m.set_via_param("received", b"::1").unwrap()),
+            replaced("K1 ,", "K1;received=::1 ,")
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_survive() {
+        let mut message =
+            Message::parse(b"OPTIONS sip:a@b SIP/2.0\nVia: x\nSubject: \xe9\xff\n\n\xfe").unwrap();
+        message.push_via(b"SIP/2.0/UDP me").unwrap();
+        assert_eq!(
+            message.bytes(),
+            b"OPTIONS sip:a@b SIP/2.0\nVia: SIP/2.0/UDP me\r\nVia: x\nSubject: \xe9\xff\n\n\xfe"
+        );
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_its_line() {
+        let mut message = Message::parse(INVITE.as_bytes()).unwrap();
+        assert_eq!(message.add("X", b"a\r\nEvil: 1"), Err(UnsafeText));
+        assert_eq!(message.add("X\nY", b"a"), Err(UnsafeText));
+        assert_eq!(message.set_uri(b"sip:a b"), Err(UnsafeText));
+        assert_eq!(message.push_via(b"\0"), Err(UnsafeText));
+        assert_eq!(message.bytes(), INVITE.as_bytes());
+    }
+
+    #[test]
+    fn a_message_that_just_ends_can_be_edited() {
+        let mut message = Message::parse(b"OPTIONS sip:a@b SIP/2.0\r\nVia: x").unwrap();
+        message.add("To", b"y").unwrap();
+        assert_eq!(message.bytes(), b"OPTIONS sip:a@b SIP/2.0\r\nVia: x\r\nTo: y\r\n");
+    }
+}

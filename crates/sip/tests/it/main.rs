@@ -1,0 +1,1 @@
+//! Stories about whole calls, on a simulated network in virtual time.
