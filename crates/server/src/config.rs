@@ -1,0 +1,353 @@
+//! The settings: one struct, one file (`switchboard.toml`), and the only place that reads the environment.
+//!
+//! Each key is also an environment variable: `SWITCHBOARD_` and the key in capitals, with two underscores between a table
+//! and what is in it (`SWITCHBOARD_LISTEN`, `SWITCHBOARD_STORE__SUPPLY`). The environment is stronger than the file. Texts are
+//! taken as they are; lists and tables are written as in TOML. A variable that is no setting is refused, like an unknown key.
+//!
+//! `config.example.toml` holds every key with its default; a test compares. Combinations that would be unsafe are refused when
+//! the program starts ([`Config::check`]), with the reason and what to do instead.
+
+mod address;
+mod load;
+mod network;
+mod secret;
+mod unsafe_combinations;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domain::money::Currency;
+use domain::number::{Country, NumberType};
+use domain::purchase::Schedule;
+use serde::Deserialize;
+use url::Url;
+
+pub use self::load::{CONFIG_FILE_DEFAULT, ConfigError};
+pub use self::network::{AllowedAddress, Network};
+pub use self::secret::Secret;
+
+/// All settings. Times are integers, their unit stands at the end of the name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept that must survive: the database (unless `database_url` is set), the route snapshot, the spool.
+    pub data_dir: PathBuf,
+    /// A `postgres://` address; absent: `SQLite` in `data_dir`.
+    pub database_url: Option<Secret>,
+    /// Connections to `PostgreSQL`, each with a thread of its own.
+    pub database_connections: usize,
+    /// Hear of other nodes' changes at once (`PostgreSQL`); without it they are seen at the next look, within seconds.
+    pub database_notifications: bool,
+    /// Keep `SQLite` on a network or shared file system, where its locks may not work.
+    pub danger_allow_any_file_system: bool,
+    /// The file with the key that secrets are sealed with; absent: `data_dir` with `.key` behind its name, beside the folder.
+    pub encryption_key_file: Option<PathBuf>,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The address that carriers reach us at; their signatures are verified over it.
+    #[serde(deserialize_with = "address::url_option")]
+    pub public_url: Option<Url>,
+    /// Reverse proxies in front of us, which end TLS: only from them `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Listen beyond loopback without a TLS-ending proxy in front: API keys cross the network in clear.
+    pub danger_listen_without_tls: bool,
+    /// On another host, set at the carrier for each number: asked for calls when all of our nodes are down.
+    #[serde(deserialize_with = "address::url_option")]
+    pub voice_fallback_url: Option<Url>,
+    /// How long requests under way may still take after SIGTERM.
+    pub drain_timeout_ms: u64,
+    /// The shop.
+    pub store: Store,
+    /// How purchases go on after an unclear answer.
+    pub purchases: Purchases,
+    /// How the carriers are reached.
+    pub carriers: Carriers,
+    /// What may be reached when a user names an address.
+    pub egress: Egress,
+    /// How much one key may ask.
+    pub limits: Limits,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: PathBuf::from("switchboard-data"),
+            database_url: None,
+            database_connections: 8,
+            database_notifications: true,
+            danger_allow_any_file_system: false,
+            encryption_key_file: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7600)),
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            danger_listen_without_tls: false,
+            voice_fallback_url: None,
+            drain_timeout_ms: 30_000,
+            store: Store::default(),
+            purchases: Purchases::default(),
+            carriers: Carriers::default(),
+            egress: Egress::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// The shop.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Where its numbers come from; absent: there is no store.
+    pub supply: Option<Supply>,
+    /// The currency of all prices.
+    pub currency: Currency,
+    /// What a number costs, by country and type. What has no price is not listed.
+    pub prices: BTreeMap<Country, BTreeMap<NumberType, PriceSetting>>,
+    /// How long a quote is good.
+    pub quote_ttl_s: u64,
+    /// How long a number that is to be given back still waits, cancellable.
+    pub release_hold_s: u64,
+    /// What one workspace may spend.
+    pub limits: StoreLimits,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store {
+            supply: None,
+            currency: Currency::USD,
+            prices: BTreeMap::new(),
+            quote_ttl_s: 600,
+            release_hold_s: 7 * 24 * 60 * 60,
+            limits: StoreLimits::default(),
+        }
+    }
+}
+
+/// Where the store's numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supply {
+    /// The operator's Twilio account.
+    Twilio,
+    /// The built-in simulator: numbers that regulators reserve for fiction, and no money.
+    Demo,
+}
+
+impl<'de> Deserialize<'de> for Supply {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "twilio" => Ok(Supply::Twilio),
+            "demo" => Ok(Supply::Demo),
+            "telnyx" | "blocks" => Err(serde::de::Error::custom(format!(
+                "the supply `{text}` is not built yet; use \"twilio\", or \"demo\" to try the store without an account"
+            ))),
+            _ => Err(serde::de::Error::custom(format!(
+                "there is no supply {}; it is \"twilio\" or \"demo\"",
+                domain::error::shown(&text)
+            ))),
+        }
+    }
+}
+
+/// What a number of one country and type costs, in [`Store::currency`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceSetting {
+    /// Each month, as decimal text.
+    pub monthly: String,
+    /// Once, as decimal text.
+    #[serde(default = "nothing")]
+    pub setup: String,
+}
+
+fn nothing() -> String {
+    "0.00".to_owned()
+}
+
+/// What one workspace may spend.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreLimits {
+    /// Purchases a UTC day.
+    pub buys_per_day: u32,
+    /// The monthly price of all its bought numbers together, as decimal text in [`Store::currency`]; absent: no limit.
+    pub monthly_spend: Option<String>,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        StoreLimits { buys_per_day: 10, monthly_spend: None }
+    }
+}
+
+/// How purchases go on after an unclear answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Purchases {
+    /// How long after the unclear answer each look at the carrier's list is made.
+    pub look_ups_ms: Vec<u64>,
+    /// How long after it the late looks are made, once a person was asked.
+    pub late_looks_ms: Vec<u64>,
+    /// How often the same exact number may be asked for.
+    pub posts_max: u32,
+    /// How long to wait before a step that failed for an outside reason is tried again.
+    pub retry_ms: u64,
+    /// How often configuring is tried before a person is asked.
+    pub configures_max: u32,
+}
+
+impl Default for Purchases {
+    fn default() -> Self {
+        let schedule = Schedule::default();
+        let ms = |duration: &Duration| u64::try_from(duration.as_millis()).expect("a default is short");
+        Purchases {
+            look_ups_ms: schedule.look_ups.iter().map(ms).collect(),
+            late_looks_ms: schedule.late_looks.iter().map(ms).collect(),
+            posts_max: schedule.posts_max,
+            retry_ms: ms(&schedule.retry),
+            configures_max: schedule.configures_max,
+        }
+    }
+}
+
+impl Purchases {
+    /// The same as the purchase state machine takes it.
+    pub fn schedule(&self) -> Schedule {
+        let durations = |list: &[u64]| list.iter().copied().map(Duration::from_millis).collect();
+        Schedule {
+            look_ups: durations(&self.look_ups_ms),
+            late_looks: durations(&self.late_looks_ms),
+            posts_max: self.posts_max,
+            retry: Duration::from_millis(self.retry_ms),
+            configures_max: self.configures_max,
+        }
+    }
+}
+
+/// How the carriers are reached.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Carriers {
+    /// Twilio.
+    pub twilio: Twilio,
+}
+
+/// The operator's account at Twilio: the store's supply.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Twilio {
+    /// Where its API is.
+    #[serde(deserialize_with = "address::url")]
+    pub base_url: Url,
+    /// `AC…`.
+    pub account_sid: Option<String>,
+    /// Signs the callbacks, and is the password unless an API key is set.
+    pub auth_token: Option<Secret>,
+    /// `SK…`: an API key to use instead of the auth token for requests.
+    pub api_key_sid: Option<String>,
+    /// Its secret.
+    pub api_key_secret: Option<Secret>,
+    /// How long one request may take.
+    pub timeout_ms: u64,
+}
+
+impl Default for Twilio {
+    fn default() -> Self {
+        Twilio {
+            base_url: Url::parse("https://api.twilio.com/").expect("a constant URL"),
+            account_sid: None,
+            auth_token: None,
+            api_key_sid: None,
+            api_key_secret: None,
+            timeout_ms: 10_000,
+        }
+    }
+}
+
+/// What may be reached when a user names an address. Private, loopback and link-local addresses are refused by default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Networks (`10.1.0.0/16`) or single addresses with a port (`127.0.0.1:9000`) that may be reached although they are not public.
+    pub allowed_addresses: Vec<AllowedAddress>,
+    /// Ports below 1024 that may be reached besides 80 and 443.
+    pub allowed_ports: Vec<u16>,
+    /// Accept unencrypted `ws:` and `http:` URLs to loopback addresses. For the demo.
+    pub danger_plain_to_loopback: bool,
+}
+
+impl Egress {
+    /// Whether unencrypted URLs are accepted, as endpoints ask it.
+    pub const fn plain(&self) -> domain::endpoint::Plain {
+        if self.danger_plain_to_loopback {
+            domain::endpoint::Plain::ToLoopback
+        } else {
+            domain::endpoint::Plain::Refuse
+        }
+    }
+}
+
+/// How much one key may ask.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a second that an API key may make on and on.
+    pub requests_per_second: u32,
+    /// Requests that it may make at once.
+    pub requests_burst: u32,
+    /// How long one API request may take.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { requests_per_second: 20, requests_burst: 200, request_timeout_ms: 15_000 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, or levels by part of the program, such as `info,server::api=debug`.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Where the key file is: the setting, or beside the data folder, so that a copy of that folder is not a copy of the key.
+    pub fn key_file(&self) -> PathBuf {
+        self.encryption_key_file.clone().unwrap_or_else(|| {
+            let mut name = self.data_dir.clone().into_os_string();
+            name.push(".key");
+            PathBuf::from(name)
+        })
+    }
+
+    /// What is behind `public_url`, without a slash at the end: `{base}/callbacks/…` is built on it.
+    pub fn public_base(&self) -> Option<String> {
+        self.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
+    }
+}
