@@ -2,7 +2,7 @@
 //!
 //! [`step`] is the whole of it: a purchase, what happened, and the time go in; the next state and what to do come out. The
 //! background task writes the new state down *before* it carries out the effects, so that whoever finds the row next knows at
-//! least as much as was done. The rules (numbered as in the tests):
+//! least as much as was done. The rules:
 //!
 //! * Only an exact number is ever asked for, so the carrier itself refuses to sell it twice.
 //! * The request is tagged with the purchase's id, so that what was bought can be recognised later.
@@ -11,7 +11,10 @@
 //! * After an ambiguous answer there is only looking: at each time of [`Schedule::look_ups`]. Found with our tag: confirmed. Not
 //!   found after the last: the same exact number may be asked for again, [`Schedule::posts_max`] times in all; then a person is
 //!   asked, and late looks ([`Schedule::late_looks`]) still settle it.
-//! * "Not available" may mean "your own earlier request worked": it leads to a look, not to a verdict.
+//! * "Not available" may mean "your own earlier request worked": it leads to a look, not to a verdict. Behind an earlier
+//!   ambiguous request it also ends the asking: the number is ours or somebody's, and only looking tells.
+//! * The price is part of the intent. If the store asks another one now, nothing is sent.
+//! * A purchase found in a restored backup may have gone on after the backup was made: it is only looked for, never sent again.
 //! * Nothing is ever given back automatically.
 //!
 //! Who holds the lease, how a request is sent and where rows are kept is told elsewhere (`database`, `carriers`, `server`).
@@ -62,17 +65,29 @@ pub struct Schedule {
     pub retry: Duration,
     /// How often configuring is tried before a person is asked.
     pub configures_max: u32,
+    /// How often the carrier may say "later" to one purchase before it is given up.
+    pub deferrals_max: u32,
 }
+
+/// The longest that a carrier's "later" is obeyed: it is a carrier's word, and may be nonsense.
+pub const DEFERRAL_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Up to how many times [`Schedule::retry`] the pause between tries grows.
+const RETRY_FACTOR_MAX: u32 = 60;
 
 impl Default for Schedule {
     fn default() -> Self {
         const MINUTE: u64 = 60;
         Schedule {
             look_ups: [5, 30, 2 * MINUTE, 10 * MINUTE].map(Duration::from_secs).to_vec(),
-            late_looks: [60 * MINUTE, 24 * 60 * MINUTE].map(Duration::from_secs).to_vec(),
+            // Three at the end: one listing may omit what is there, and this verdict is the last.
+            late_looks: [60, 24 * 60, 24 * 60 + 10, 24 * 60 + 20]
+                .map(|minutes| Duration::from_secs(minutes * MINUTE))
+                .to_vec(),
             posts_max: 3,
             retry: Duration::from_secs(5),
             configures_max: 20,
+            deferrals_max: 30,
         }
     }
 }
@@ -88,6 +103,9 @@ pub struct Progress {
     pub looks: u32,
     /// How often configuring failed.
     pub configures: u32,
+    /// How often the carrier said "later".
+    #[serde(default)]
+    pub deferrals: u32,
     /// Since when it is ambiguous.
     pub ambiguous_since: Option<Timestamp>,
     /// The carrier's id of the number, once known.
@@ -115,6 +133,10 @@ crate::words! {
         NotOurPurchase = "not_our_purchase",
         /// It was bought, and the carrier does not take our settings.
         ConfigureFailed = "configure_failed",
+        /// The carrier said "later" too often.
+        CarrierBusy = "carrier_busy",
+        /// The database was restored while it was under way.
+        Restored = "restored",
         /// It was never seen in the account, even by the last look.
         NeverSeen = "never_seen",
     }
@@ -138,7 +160,10 @@ pub enum Event {
     /// The carrier says no, for this reason, and surely did nothing.
     PostRefused(Reason),
     /// The carrier surely did nothing and says: later.
-    PostDeferred,
+    PostDeferred {
+        /// After how long, if it says that too.
+        retry_after: Option<Duration>,
+    },
     /// No answer, half an answer, or one that does not tell.
     PostAmbiguous,
     /// A look found the number with our tag.
@@ -156,6 +181,8 @@ pub enum Event {
     Configured,
     /// They are not.
     ConfigureFailed,
+    /// The database was restored from a backup: what this row knows may be old.
+    Restored,
 }
 
 /// What to do next, after the new state is written down.
@@ -190,7 +217,13 @@ pub fn step(
     let mut next = progress.clone();
     let mut effects = ArrayVec::new();
     match (progress.state, event) {
-        (Requested, Event::Claimed { price_holds: false }) => next.fail(Reason::PriceChanged, &mut effects),
+        (Requested, Event::Claimed { price_holds: false }) if progress.posts == 0 => {
+            next.fail(Reason::PriceChanged, &mut effects);
+        }
+        // An earlier request may still take effect: no verdict, but no further request either.
+        (Requested, Event::Claimed { price_holds: false }) => {
+            next.ask_person(Reason::PriceChanged, now, schedule, &mut effects);
+        }
         (Requested, Event::Claimed { price_holds: true }) => {
             next.state = Posting;
             next.posts += 1;
@@ -221,10 +254,15 @@ pub fn step(
             next.become_ambiguous(now, schedule);
             next.reason = Some(reason);
         }
-        (Posting, Event::PostDeferred) => {
-            next.state = Requested;
-            next.posts -= 1;
-            next.wake_at = Some(after(now, schedule.retry));
+        (Posting, Event::PostDeferred { retry_after }) => {
+            next.posts = next.posts.saturating_sub(1);
+            next.deferrals += 1;
+            next.deferred(retry_after, now, schedule, &mut effects);
+        }
+        (Requested | Posting | Ambiguous, Event::Restored) if progress.reason != Some(Reason::Restored) => {
+            next.become_ambiguous(now, schedule);
+            next.posts = schedule.posts_max.max(progress.posts + 1);
+            next.reason = Some(Reason::Restored);
         }
         (Ambiguous | NeedsReview, Event::Claimed { .. }) => effects.push(Effect::LookUp),
         (Ambiguous, Event::NotFound) => next.not_found(now, schedule, &mut effects),
@@ -250,7 +288,7 @@ pub fn step(
         }
         (Confirmed, Event::ConfigureFailed) => {
             next.configures += 1;
-            next.wake_at = Some(after(now, schedule.retry * next.configures.min(60)));
+            next.wake_at = Some(after(now, schedule.retry * next.configures.min(RETRY_FACTOR_MAX)));
             if next.configures == schedule.configures_max {
                 // It is ours and stays so; the person learns that calls do not arrive. Trying goes on.
                 next.reason = Some(Reason::ConfigureFailed);
@@ -270,6 +308,7 @@ impl Progress {
             posts: 0,
             looks: 0,
             configures: 0,
+            deferrals: 0,
             ambiguous_since: None,
             carrier_number_id: None,
             reason: None,
@@ -284,9 +323,29 @@ impl Progress {
         effects.push(Effect::Fail);
     }
 
+    fn deferred(
+        &mut self,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+        schedule: &Schedule,
+        effects: &mut ArrayVec<Effect, EFFECTS_MAX>,
+    ) {
+        if self.deferrals < schedule.deferrals_max {
+            let ours = schedule.retry * self.deferrals.min(RETRY_FACTOR_MAX);
+            let theirs = retry_after.unwrap_or_default().min(DEFERRAL_MAX);
+            self.state = PurchaseState::Requested;
+            self.wake_at = Some(after(now, ours.max(theirs)));
+        } else if self.posts == 0 {
+            self.fail(Reason::CarrierBusy, effects);
+        } else {
+            self.ask_person(Reason::CarrierBusy, now, schedule, effects);
+        }
+    }
+
     fn become_ambiguous(&mut self, now: Timestamp, schedule: &Schedule) {
         self.state = PurchaseState::Ambiguous;
         self.ambiguous_since = Some(now);
+        self.reason = None;
         self.looks = 0;
         self.wake_at = Some(schedule.look_ups.first().map_or(now, |&first| after(now, first)));
     }
@@ -331,11 +390,12 @@ impl Progress {
             return;
         }
         match self.reason {
-            Some(reason @ (Reason::Unavailable | Reason::Refused | Reason::CarrierAuthFailed))
-                if self.posts <= 1 =>
-            {
-                self.fail(reason, effects);
+            Some(reason @ Reason::Unavailable) if self.posts <= 1 => self.fail(reason, effects),
+            // Asking again would only hear the same; whether an earlier request worked is still open.
+            Some(reason @ (Reason::Unavailable | Reason::Refused | Reason::CarrierAuthFailed)) => {
+                self.ask_person(reason, now, schedule, effects);
             }
+            Some(reason @ Reason::Restored) => self.ask_person(reason, now, schedule, effects),
             _ if self.posts < schedule.posts_max => {
                 self.state = PurchaseState::Requested;
                 self.reason = None;
@@ -353,12 +413,14 @@ impl Progress {
     ) {
         let since = self.ambiguous_since.unwrap_or(now);
         self.looks += 1;
-        match schedule.late_looks.get(self.looks as usize) {
-            Some(&delay) => self.wake_at = Some(after(since, delay).max(now)),
-            None => self.fail(
-                self.reason.filter(|&reason| reason == Reason::NotOurPurchase).unwrap_or(Reason::NeverSeen),
+        if let Some(&delay) = schedule.late_looks.get(self.looks as usize) {
+            self.wake_at = Some(after(since, delay).max(now));
+        } else {
+            let told = [Reason::NotOurPurchase, Reason::Unavailable, Reason::PriceChanged];
+            self.fail(
+                self.reason.filter(|reason| told.contains(reason)).unwrap_or(Reason::NeverSeen),
                 effects,
-            ),
+            );
         }
     }
 }
@@ -369,3 +431,8 @@ fn after(start: Timestamp, delay: Duration) -> Timestamp {
         .and_then(|delay| start.checked_add(delay).ok())
         .unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
