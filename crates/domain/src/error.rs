@@ -83,9 +83,10 @@ error_table! {
     ReleaseLocked, "release_locked", 409, None, "The number is locked against release", "Set `release_lock` to false with PATCH first.";
     NotInEnvironment, "not_in_environment", 409, None, "The agent does not run there", "Promote or publish it there first.";
     PreReleaseNotReady, "pre_release_not_ready", 409, None, "Live takes only what pre-release runs", "Promote the version to pre_release, try it there, then promote it to live.";
-    NothingToPublish, "nothing_to_publish", 409, None, "There is nothing to publish", "Give the agent an endpoint in its draft first.";
+    NothingToPublish, "nothing_to_publish", 409, None, "There is nothing to publish", "Give the draft an endpoint, or change it: `detail` says which is missing.";
     VersionNotFound, "version_not_found", 404, None, "There is no such version", "List the versions with GET /v1/agents/{id}/versions.";
     DefaultVariant, "default_variant", 409, None, "The default variant cannot be removed while others exist", "Remove the other variants first, or rename this one.";
+    NameTaken, "name_taken", 409, None, "The name is taken", "Choose another name; names are compared without regard to letter case.";
     AgentInUse, "agent_in_use", 409, None, "The agent still answers numbers", "Reassign the numbers named in `detail` first.";
     AmbiguousNumber, "ambiguous_number", 409, None, "More than one number of this workspace has these digits", "Use one of the ids named in `detail`.";
     LastOwner, "last_owner", 409, None, "The last owner key cannot be revoked", "Create another key with the role owner first.";

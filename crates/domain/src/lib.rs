@@ -14,8 +14,9 @@
 //! | ingress | what a call came in on; calls are routed by (ingress, E.164) | [`call`] |
 //! | agent | the AI assistant that answers | [`agent`] |
 //! | endpoint | how a call reaches the agent: `sip`, `stream`, `phone` or `webhook` | [`endpoint`] |
-//! | variant | one agent, many sites: attributes and, if wanted, an endpoint of its own | [`agent`] |
+//! | variant | one agent, many sites: attributes and, if wanted, an endpoint of its own | [`agent`], [`variant`] |
 //! | draft, version | an agent is edited as a draft; publishing freezes it into a numbered version | [`agent`] |
+//! | publish, promote, roll back | draft → sandbox; sandbox → pre-release → live; back to a version that ran there | [`publishing`] |
 //! | environment | `sandbox`, `pre_release`, `live`: each runs one version of each agent | [`environment`] |
 //! | assignment | number → agent + environment + variant (or none) | [`assignment`] |
 //! | callout | what was changed in variants and does not yet match what numbers do | [`assignment`] |
@@ -84,6 +85,7 @@ pub mod agent;
 pub mod assignment;
 pub mod call;
 pub mod caller;
+pub mod difference;
 pub mod endpoint;
 pub mod environment;
 pub mod error;
@@ -94,7 +96,9 @@ pub mod id;
 pub mod money;
 pub mod number;
 pub mod permission;
+pub mod publishing;
 pub mod purchase;
 pub mod quote;
 pub mod route;
+pub mod variant;
 pub mod workspace;
