@@ -1,1 +1,3 @@
-//! The server's integration tests: one binary, one module for each noun.
+//! Tests of the program through its own doors, one file per noun.
+
+mod tidy;
