@@ -199,6 +199,8 @@ pub struct Purchases {
     pub retry_ms: u64,
     /// How often configuring is tried before a person is asked.
     pub configures_max: u32,
+    /// How often the carrier may say "later" to one purchase before it is given up.
+    pub deferrals_max: u32,
 }
 
 impl Default for Purchases {
@@ -211,6 +213,7 @@ impl Default for Purchases {
             posts_max: schedule.posts_max,
             retry_ms: ms(&schedule.retry),
             configures_max: schedule.configures_max,
+            deferrals_max: schedule.deferrals_max,
         }
     }
 }
@@ -225,6 +228,7 @@ impl Purchases {
             posts_max: self.posts_max,
             retry: Duration::from_millis(self.retry_ms),
             configures_max: self.configures_max,
+            deferrals_max: self.deferrals_max,
         }
     }
 }
