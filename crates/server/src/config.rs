@@ -62,6 +62,8 @@ pub struct Config {
     pub store: Store,
     /// How purchases go on after an unclear answer.
     pub purchases: Purchases,
+    /// How the carrier's list of numbers is held against ours.
+    pub reconcile: Reconcile,
     /// How the carriers are reached.
     pub carriers: Carriers,
     /// What may be reached when a user names an address.
@@ -70,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
+    /// Abort the process when it comes by this place, such as `order_numbers.before_post`. For crash tests.
+    pub danger_failpoint: Option<String>,
 }
 
 impl Default for Config {
@@ -89,10 +93,12 @@ impl Default for Config {
             drain_timeout_ms: 30_000,
             store: Store::default(),
             purchases: Purchases::default(),
+            reconcile: Reconcile::default(),
             carriers: Carriers::default(),
             egress: Egress::default(),
             limits: Limits::default(),
             log: Log::default(),
+            danger_failpoint: None,
         }
     }
 }
@@ -201,6 +207,12 @@ pub struct Purchases {
     pub configures_max: u32,
     /// How often the carrier may say "later" to one purchase before it is given up.
     pub deferrals_max: u32,
+    /// How long a node may keep a purchase to itself before another may take it up.
+    pub lease_ms: u64,
+    /// How many purchases one node works on at once.
+    pub concurrency: usize,
+    /// How often a node looks for purchases that are due, besides being told of new ones.
+    pub poll_ms: u64,
 }
 
 impl Default for Purchases {
@@ -214,6 +226,9 @@ impl Default for Purchases {
             retry_ms: ms(&schedule.retry),
             configures_max: schedule.configures_max,
             deferrals_max: schedule.deferrals_max,
+            lease_ms: 30_000,
+            concurrency: 8,
+            poll_ms: 1_000,
         }
     }
 }
@@ -230,6 +245,24 @@ impl Purchases {
             configures_max: self.configures_max,
             deferrals_max: self.deferrals_max,
         }
+    }
+}
+
+/// How the carrier's list of numbers is held against ours.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reconcile {
+    /// How often.
+    pub period_ms: u64,
+    /// In how many listings a difference has to be seen before it is believed: listings lag, and pages shift.
+    pub listings: u32,
+    /// How far apart these listings have to be.
+    pub listing_gap_ms: u64,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Reconcile { period_ms: 300_000, listings: 3, listing_gap_ms: 600_000 }
     }
 }
 
@@ -258,6 +291,10 @@ pub struct Twilio {
     pub api_key_secret: Option<Secret>,
     /// How long one request may take.
     pub timeout_ms: u64,
+    /// How long connecting may take.
+    pub connect_timeout_ms: u64,
+    /// How often a read is tried, in all. What changes something is only ever sent once.
+    pub read_tries: u32,
 }
 
 impl Default for Twilio {
@@ -269,6 +306,8 @@ impl Default for Twilio {
             api_key_sid: None,
             api_key_secret: None,
             timeout_ms: 10_000,
+            connect_timeout_ms: 5_000,
+            read_tries: 4,
         }
     }
 }

@@ -184,6 +184,7 @@ mod tests {
             "store",
             "store.limits",
             "purchases",
+            "reconcile",
             "carriers",
             "carriers.twilio",
             "egress",

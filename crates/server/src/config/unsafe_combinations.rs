@@ -8,8 +8,14 @@ use super::{Config, ConfigError, Supply};
 impl Config {
     /// Refuses what would be unsafe, or could not work.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let refusals =
-            [self.listening(), self.public_address(), self.key_beside_data(), self.supply(), self.prices()];
+        let refusals = [
+            self.listening(),
+            self.public_address(),
+            self.key_beside_data(),
+            self.supply(),
+            self.prices(),
+            self.leases(),
+        ];
         refusals.into_iter().flatten().next().map_or(Ok(()), |said| Err(ConfigError::Unsafe(said)))
     }
 
@@ -95,6 +101,16 @@ impl Config {
         };
         (is_loopback(public_url) && !is_loopback(&twilio.base_url)).then(|| {
             format!("public_url = \"{public_url}\" cannot be reached by Twilio: use the public https address of this server")
+        })
+    }
+
+    fn leases(&self) -> Option<String> {
+        let (timeout_ms, lease_ms) = (self.carriers.twilio.timeout_ms, self.purchases.lease_ms);
+        (timeout_ms.saturating_mul(2) > lease_ms).then(|| {
+            format!(
+                "carriers.twilio.timeout_ms = {timeout_ms} must be at most half of purchases.lease_ms = {lease_ms}: a request \
+                 to buy has to be over before another node may take the purchase up"
+            )
         })
     }
 
