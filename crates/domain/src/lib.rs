@@ -86,6 +86,7 @@ pub mod assignment;
 pub mod call;
 pub mod caller;
 pub mod difference;
+pub mod e164;
 pub mod endpoint;
 pub mod environment;
 pub mod error;
