@@ -11,8 +11,6 @@ use super::*;
 
 /// How many seeds a run of the tests tries.
 const SEEDS: u64 = 10_000;
-/// How many the long run tries.
-const SEEDS_LONG: u64 = 500_000;
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
@@ -445,13 +443,13 @@ fn run_seeds(seeds: u64) {
 
 #[test]
 fn nothing_is_bought_twice_or_lost_whatever_happens() {
-    run_seeds(SEEDS);
-}
-
-#[test]
-#[ignore = "half a million seeds take minutes"]
-fn nothing_is_bought_twice_or_lost_in_a_long_run() {
-    run_seeds(SEEDS_LONG);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a longer run, such as half a million seeds, is asked for so"
+    )]
+    let seeds = std::env::var("SWITCHBOARD_TEST_SEEDS")
+        .map_or(SEEDS, |text| text.parse().expect("a number of seeds"));
+    run_seeds(seeds);
 }
 
 #[test]
