@@ -3,12 +3,14 @@
 //! A number, its agent's version and its workspace may each have a [`Fallback`]. A call tries the agent's own target first and
 //! then the number's, the agent's and the workspace's targets in this order, each target once, [`CHAIN_TARGETS_MAX`] in
 //! all; then the nearest level's message is spoken. [`chain`] puts the levels together and refuses what is too long;
-//! [`refuse_loop`] follows telephone targets that are numbers of ours.
+//! [`refuse_loop`] follows telephone targets that are numbers of ours; [`check_agent`] does both for all calls of an agent.
 
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::{Dial, Target};
+use crate::agent::{Content, Variant};
+use crate::endpoint::{Dial, Endpoint, Target};
 use crate::error::{Code, Refusal};
+use crate::id::VariantId;
 use crate::number::E164;
 
 /// The most targets that one call tries, the agent's own included.
@@ -114,6 +116,67 @@ pub fn refuse_loop(from: E164, targets: &[Dial], next: &dyn Fn(E164) -> Vec<E164
     Ok(())
 }
 
+/// One number that an agent answers, as far as its chain of targets is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// Its digits.
+    pub phone_number: E164,
+    /// As which variant the agent answers it.
+    pub variant_id: Option<VariantId>,
+    /// Its own fallback.
+    pub fallback: Option<&'a Fallback>,
+}
+
+/// Checks what all calls of an agent would try with this content: no chain is too long, and none goes in a circle. Of `answered`
+/// only numbers with a fallback of their own matter: the others' chains are the agent's. `next` is as for [`refuse_loop`], with
+/// this content in place for the numbers that the agent answers.
+pub fn check_agent(
+    content: &Content,
+    answered: &[Answered<'_>],
+    workspace: Option<&Fallback>,
+    next: &dyn Fn(E164) -> Vec<E164>,
+) -> Result<(), Refusal> {
+    let agent = content.draft.fallback.as_ref();
+    let variants: Vec<Option<&Variant>> =
+        if content.variants.is_empty() { vec![None] } else { content.variants.iter().map(Some).collect() };
+    let shared = Levels { number: None, agent, workspace };
+    for variant in variants {
+        chain(content.first_target(variant), shared)?;
+        for number in telephones(content.endpoint(variant), shared) {
+            follow(number, &mut Vec::new(), next)?;
+        }
+    }
+    for number in answered.iter().filter(|number| number.fallback.is_some()) {
+        let variant =
+            number.variant_id.and_then(|id| content.variant(id)).or_else(|| content.default_variant());
+        let levels = Levels { number: number.fallback, ..shared };
+        chain(content.first_target(variant), levels).map_err(|refusal| {
+            Refusal::new(refusal.code, format!("calls to {}: {}", number.phone_number, refusal.detail))
+        })?;
+        let mut path = vec![number.phone_number];
+        for after in telephones(content.endpoint(variant), levels) {
+            follow(after, &mut path, next)?;
+        }
+    }
+    Ok(())
+}
+
+/// The telephone numbers that a call with this endpoint and these levels may be sent on to.
+pub fn telephones(endpoint: Option<&Endpoint>, levels: Levels<'_>) -> Vec<E164> {
+    let own = match endpoint {
+        Some(Endpoint::Dial(dial)) => Some(dial),
+        Some(Endpoint::Webhook(webhook)) => webhook.default.as_ref(),
+        None => None,
+    };
+    own.into_iter()
+        .chain(levels.iter().flat_map(|(_, fallback)| &fallback.targets))
+        .filter_map(|dial| match dial.target {
+            Target::Phone { phone_number } => Some(phone_number),
+            Target::Sip { .. } | Target::Stream { .. } => None,
+        })
+        .collect()
+}
+
 fn follow(number: E164, path: &mut Vec<E164>, next: &dyn Fn(E164) -> Vec<E164>) -> Result<(), Refusal> {
     if path.contains(&number) {
         let steps: Vec<String> = path.iter().chain([&number]).map(ToString::to_string).collect();
@@ -176,6 +239,39 @@ mod tests {
         assert!(chain(None, Levels { agent: Some(&four), ..Levels::default() }).is_ok());
         let refused = chain(None, Levels { agent: Some(&five), ..Levels::default() }).unwrap_err();
         assert_eq!(refused.code, Code::FallbackTooLong);
+    }
+
+    #[test]
+    fn all_calls_of_an_agent_are_checked_at_once() {
+        fn answered(phone_number: E164, fallback: Option<&Fallback>) -> Answered<'_> {
+            Answered { phone_number, variant_id: None, fallback }
+        }
+        let number = |n: u64| E164::from_digits(14_385_550_100 + n).unwrap();
+        let with = |targets: &[u64]| Content {
+            draft: crate::agent::Draft {
+                fallback: Some(fallback(targets, None)),
+                ..crate::agent::Draft::default()
+            },
+            ..Content::default()
+        };
+        let check = |content: &Content, own: Option<&Fallback>| {
+            // Numbers 1 and 2 are answered by this agent; 7 is sent on to 2; others are not ours.
+            let next = |from: E164| match from.digits() - 14_385_550_100 {
+                1 | 2 => {
+                    telephones(None, Levels { agent: content.draft.fallback.as_ref(), ..Levels::default() })
+                }
+                7 => vec![number(2)],
+                _ => vec![],
+            };
+            check_agent(content, &[answered(number(1), own), answered(number(2), None)], None, &next)
+                .map_err(|refusal| refusal.code)
+        };
+        assert_eq!(check(&with(&[9]), None), Ok(()));
+        assert_eq!(check(&with(&[1]), None), Err(Code::FallbackLoop), "its own number");
+        assert_eq!(check(&with(&[7]), None), Err(Code::FallbackLoop), "through another number");
+        assert_eq!(check(&with(&[3, 4, 5]), Some(&fallback(&[6], None))), Ok(()));
+        assert_eq!(check(&with(&[3, 4, 5]), Some(&fallback(&[6, 8], None))), Err(Code::FallbackTooLong));
+        assert_eq!(check(&with(&[]), Some(&fallback(&[1], None))), Err(Code::FallbackLoop));
     }
 
     #[test]
