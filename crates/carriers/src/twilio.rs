@@ -1,0 +1,8 @@
+//! Twilio: its REST API of version 2010-04-01, as far as the store needs it.
+//!
+//! Hand-written, because a vendor's SDK would be one more party that holds the account's keys.
+
+mod client;
+mod wire;
+
+pub use client::{Credentials, Settings, TwilioClient};
