@@ -149,7 +149,7 @@ crate::words! {
 }
 
 impl Day {
-    fn of(weekday: Weekday) -> Day {
+    pub(crate) fn of(weekday: Weekday) -> Day {
         Day::ALL[usize::try_from(weekday.to_monday_zero_offset()).expect("0 to 6")]
     }
 }

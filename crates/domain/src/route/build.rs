@@ -1,0 +1,267 @@
+//! Building a route table from rows, all of them or the changed ones. Rows come in any order: a number may stand before its
+//! workspace or its agent's version. Nothing is judged here; what makes no sense is told when a call comes in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::environment::Environment;
+use crate::id::{AgentId, WorkspaceId};
+use crate::route::row::{NumberRow, NumberSettings, Row, RunningRow, WorkspaceRow};
+use crate::route::shard::{Entry, Hash, Key, SHARDS, Shard};
+use crate::route::table::{
+    KnownRunning, KnownWorkspace, Own, Route, RouteKey, RouteTable, Running, Shared, Workspace,
+};
+
+/// Takes rows one by one and makes a table of them.
+pub struct Builder {
+    shared: Shared,
+    shards: Vec<Vec<(Hash, Entry)>>,
+    /// The route of the number before: rows mostly come in runs of numbers that share one.
+    last: Option<Last>,
+}
+
+/// A route that was held once, and is to be held for more numbers yet.
+struct Last {
+    key: RouteKey,
+    route: u32,
+    more: u32,
+}
+
+impl Builder {
+    /// A builder that has seen nothing yet.
+    pub fn new() -> Builder {
+        Builder { shared: Shared::default(), shards: vec![Vec::new(); SHARDS], last: None }
+    }
+
+    /// Takes one row. A later row about the same thing replaces an earlier one.
+    pub fn push(&mut self, row: Row) {
+        match row {
+            Row::Number((ingress, number), Some(row)) => {
+                let key = Key { ingress, number };
+                let hash = Hash::of(key);
+                let (id, token) = (row.number_id, row.callback_token);
+                let route = self.route_hold(row);
+                self.shards[hash.shard()].push((hash, Entry::new(key, id, token, route)));
+            }
+            Row::Number((ingress, number), None) => {
+                let key = Key { ingress, number };
+                self.last_settle();
+                let shard = &mut self.shards[Hash::of(key).shard()];
+                while let Some(place) = shard.iter().position(|(_, entry)| entry.key() == key) {
+                    let (_, entry) = shard.swap_remove(place);
+                    self.shared.route_release(entry.route);
+                }
+            }
+            other => self.shared.change(other),
+        }
+    }
+
+    fn route_hold(&mut self, row: NumberRow) -> u32 {
+        let key = route_key(&row);
+        if let Some(last) = &mut self.last
+            && last.key == key
+        {
+            last.more += 1;
+            return last.route;
+        }
+        self.last_settle();
+        let route = self.shared.route_hold(key.clone(), row.own);
+        self.last = Some(Last { key, route, more: 0 });
+        route
+    }
+
+    fn last_settle(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.shared.routes.hold_more(&last.key, last.more);
+        }
+    }
+
+    /// The table of all rows taken, which stand for this `route_version`.
+    pub fn finish(mut self, version: u64) -> RouteTable {
+        self.last_settle();
+        let mut shared = self.shared;
+        let mut numbers = 0;
+        let shards = self
+            .shards
+            .into_iter()
+            .map(|entries| {
+                let (shard, replaced) = Shard::new(entries);
+                for entry in replaced {
+                    shared.route_release(entry.route);
+                }
+                numbers += shard.entries().len();
+                Arc::new(shard)
+            })
+            .collect();
+        RouteTable { version, numbers, shards, shared }
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder::new()
+    }
+}
+
+impl RouteTable {
+    /// A table of these rows.
+    pub fn build(rows: impl IntoIterator<Item = Row>, version: u64) -> RouteTable {
+        let mut builder = Builder::new();
+        for row in rows {
+            builder.push(row);
+        }
+        builder.finish(version)
+    }
+
+    /// A table that routes nothing and knows less than any other.
+    pub fn empty() -> RouteTable {
+        Builder::new().finish(0)
+    }
+
+    /// This table after some changes, which lead up to `version`; all that did not change is shared with this one. `None`
+    /// if this table is as new already: tables never go backwards.
+    #[must_use]
+    pub fn applied(&self, changes: impl IntoIterator<Item = Row>, version: u64) -> Option<RouteTable> {
+        if version <= self.version {
+            return None;
+        }
+        let mut table = RouteTable { version, ..self.clone() };
+        // The changed numbers by shard, the last word about each.
+        let mut changed: BTreeMap<usize, Vec<(Key, Option<Entry>)>> = BTreeMap::new();
+        for row in changes {
+            match row {
+                Row::Number((ingress, number), row) => {
+                    let key = Key { ingress, number };
+                    let entry = row.map(|row| {
+                        let (id, token) = (row.number_id, row.callback_token);
+                        let route = table.shared.route_hold(route_key(&row), row.own);
+                        Entry::new(key, id, token, route)
+                    });
+                    changed.entry(Hash::of(key).shard()).or_default().push((key, entry));
+                }
+                other => table.shared.change(other),
+            }
+        }
+        for (place, changes) in changed {
+            let mut entries: Vec<(Hash, Entry)> =
+                table.shards[place].entries().iter().map(|entry| (Hash::of(entry.key()), *entry)).collect();
+            for (key, entry) in changes {
+                if let Some(at) = entries.iter().position(|(_, entry)| entry.key() == key) {
+                    let (_, earlier) = entries.swap_remove(at);
+                    table.shared.route_release(earlier.route);
+                }
+                entries.extend(entry.map(|entry| (Hash::of(key), entry)));
+            }
+            table.numbers -= table.shards[place].entries().len();
+            table.numbers += entries.len();
+            let (shard, replaced) = Shard::new(entries);
+            debug_assert!(replaced.is_empty(), "earlier entries were taken out");
+            table.shards[place] = Arc::new(shard);
+        }
+        Some(table)
+    }
+}
+
+pub(super) fn route_key(row: &NumberRow) -> RouteKey {
+    RouteKey {
+        workspace_id: row.workspace_id,
+        assignment: row.assignment,
+        own: row.own.as_ref().map(|own| settings_json(own)),
+    }
+}
+
+/// The settings as JSON. Fields stand in one order and maps are sorted, so that equal settings give equal text.
+fn settings_json(own: &NumberSettings) -> Arc<str> {
+    serde_json::to_string(own).expect("settings are plain data with text keys").into()
+}
+
+impl Shared {
+    /// Takes a change of anything but a number.
+    fn change(&mut self, row: Row) {
+        match row {
+            Row::Number(..) => unreachable!("numbers stand in shards"),
+            Row::Running(key, row) => self.running_change(key, row),
+            Row::Workspace(id, row) => self.workspace_change(id, row),
+            Row::Secret(id, Some(ciphertext)) => self.secrets.insert(id, ciphertext),
+            Row::Secret(id, None) => {
+                self.secrets.remove(&id);
+            }
+        }
+    }
+
+    /// Holds a route once more, made if it is the first of its kind. Returns its place.
+    pub(super) fn route_hold(&mut self, key: RouteKey, own: Option<Box<NumberSettings>>) -> u32 {
+        if let Some(place) = self.routes.hold_known(&key) {
+            return place;
+        }
+        let workspace = self.workspace_hold(key.workspace_id);
+        let running =
+            key.assignment.map(|assignment| self.running_hold((assignment.agent_id, assignment.environment)));
+        let own = own
+            .map(|own| Own { zone: own.time_zone.as_ref().map(crate::hours::Zone::resolve), settings: *own });
+        self.routes.add(key.clone(), Route { key, workspace, running, own })
+    }
+
+    /// Holds a route as often as many numbers at once take it; what no number takes is not kept.
+    pub(super) fn route_hold_times(
+        &mut self,
+        key: &RouteKey,
+        own: Option<Box<NumberSettings>>,
+        times: u32,
+    ) -> u32 {
+        let place = self.route_hold(key.clone(), own);
+        match times {
+            0 => self.route_release(place),
+            more => self.routes.hold_more(key, more - 1),
+        }
+        place
+    }
+
+    fn route_release(&mut self, place: u32) {
+        let Some(key) = self.routes.at(place).map(|route| route.key.clone()) else { return };
+        if self.routes.release(&key).is_none() {
+            return;
+        }
+        self.workspaces.release(&key.workspace_id);
+        if let Some(assignment) = key.assignment {
+            self.running.release(&(assignment.agent_id, assignment.environment));
+        }
+    }
+
+    fn workspace_hold(&mut self, id: WorkspaceId) -> u32 {
+        self.workspaces
+            .hold_known(&id)
+            .unwrap_or_else(|| self.workspaces.add(id, Workspace { id, known: None }))
+    }
+
+    /// A row holds its place too, so that it stays while no number uses it.
+    fn workspace_change(&mut self, id: WorkspaceId, row: Option<WorkspaceRow>) {
+        let was_known = self.workspaces.get(&id).is_some_and(|workspace| workspace.known.is_some());
+        if row.is_some() && !was_known {
+            self.workspace_hold(id);
+        }
+        let is_known = row.is_some();
+        let known =
+            row.map(|row| KnownWorkspace { zone: row.settings.time_zone.resolve(), settings: row.settings });
+        self.workspaces.replace(&id, Workspace { id, known });
+        if was_known && !is_known {
+            self.workspaces.release(&id);
+        }
+    }
+
+    fn running_hold(&mut self, key: (AgentId, Environment)) -> u32 {
+        self.running.hold_known(&key).unwrap_or_else(|| self.running.add(key, Running { key, known: None }))
+    }
+
+    fn running_change(&mut self, key: (AgentId, Environment), row: Option<RunningRow>) {
+        let was_known = self.running.get(&key).is_some_and(|running| running.known.is_some());
+        if row.is_some() && !was_known {
+            self.running_hold(key);
+        }
+        let is_known = row.is_some();
+        self.running.replace(&key, Running { key, known: row.map(KnownRunning::new) });
+        if was_known && !is_known {
+            self.running.release(&key);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! What is done with one call. Pure, and without allocating: the answer points into the table.
+//!
+//! The rules, in their order: is the number ours · may the caller call · is it open · is outage mode on · who is assigned ·
+//! what runs there · as which variant · how is that reached · which fallbacks follow · what is said at the end. Each leaves
+//! its reason, and a call to a number of ours always gets an answer: at the very end, a spoken sentence.
+
+use arrayvec::ArrayVec;
+use jiff::Timestamp;
+
+use crate::agent::{Content, Language, Variant};
+use crate::call::Ingress;
+use crate::caller::{Caller, CallerRules};
+use crate::endpoint::{Dial, Endpoint, Target, Webhook};
+use crate::environment::Environment;
+use crate::error::Code;
+use crate::fallback::{CHAIN_TARGETS_MAX, Fallback, MESSAGE_DEFAULT};
+use crate::hours::Opening;
+use crate::id::{AgentId, VersionId};
+use crate::number::E164;
+use crate::route::reason::{Origin, Reason, Reasons};
+use crate::route::shard::Key;
+use crate::route::table::{Found, KnownRunning, KnownWorkspace, Route, RouteTable, found};
+
+/// The most targets of one call, its agent's own included.
+pub const TARGETS_MAX: usize = CHAIN_TARGETS_MAX;
+
+/// A call to decide about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncomingCall {
+    /// What it came in on.
+    pub ingress: Ingress,
+    /// The number that was called.
+    pub to: E164,
+    /// Who calls, as far as the carrier says.
+    pub caller: Caller,
+}
+
+/// What is done with a call, and why.
+#[derive(Clone, Debug)]
+pub struct Decision<'t> {
+    /// The called number, if it is ours.
+    pub number: Option<Found>,
+    /// Who was to answer, if the rules got that far.
+    pub answering: Option<Answering<'t>>,
+    /// What is done.
+    pub answer: Answer<'t>,
+    /// Why, in the order of the rules.
+    pub reasons: Reasons<'t>,
+}
+
+/// What is done with a call: a closed set.
+#[derive(Clone, Debug)]
+pub enum Answer<'t> {
+    /// Connect it: to the first target that takes it; if none does, speak the message.
+    Connect {
+        /// At least one.
+        targets: Targets<'t>,
+        /// Spoken at the end.
+        message: Message<'t>,
+    },
+    /// Ask the team's server; the target that it names goes before the others.
+    Ask {
+        /// Whom to ask.
+        webhook: &'t Webhook,
+        /// Goes before the others if the server gives no usable answer.
+        default: Option<Tried<'t>>,
+        /// Tried after the first; one fewer than the most, perhaps none.
+        targets: Targets<'t>,
+        /// Spoken at the end.
+        message: Message<'t>,
+    },
+    /// Speak a message and hang up.
+    Say {
+        /// What is spoken.
+        message: Message<'t>,
+    },
+    /// Refuse it.
+    Reject {
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// The targets of a call, in the order in which they are tried.
+pub type Targets<'t> = ArrayVec<Tried<'t>, TARGETS_MAX>;
+
+/// One target, and why it is on the list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tried<'t> {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What is dialled.
+    pub dial: &'t Dial,
+}
+
+/// What is spoken at the end of a call that nobody took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Message<'t> {
+    /// Whose message it is.
+    pub origin: Origin,
+    /// The text.
+    pub text: &'t str,
+    /// What it is spoken in, if anything says so.
+    pub language: Option<&'t Language>,
+}
+
+/// Who answers a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering<'t> {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its name.
+    pub agent_name: &'t str,
+    /// In which environment.
+    pub environment: Environment,
+    /// The version that runs there.
+    pub version_id: VersionId,
+    /// Its number; 0 is a draft that was never published.
+    pub version: u32,
+    /// What the version holds.
+    pub content: &'t Content,
+    /// As which variant, where the agent has any.
+    pub variant: Option<&'t Variant>,
+}
+
+/// Why a call is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The number is not ours.
+    UnknownNumber,
+    /// The number's caller rules say no.
+    CallerBlocked,
+}
+
+impl Cause {
+    /// Its entry in the error table.
+    pub const fn code(self) -> Code {
+        match self {
+            Cause::UnknownNumber => Code::UnknownNumber,
+            Cause::CallerBlocked => Code::CallerBlocked,
+        }
+    }
+}
+
+/// Decides about one call.
+pub fn decide<'t>(table: &'t RouteTable, call: &IncomingCall, now: Timestamp) -> Decision<'t> {
+    let mut reasons = Reasons::default();
+    let Some((entry, route)) = table.entry(Key { ingress: call.ingress, number: call.to }) else {
+        reasons.push(Reason::NumberUnknown);
+        return Decision {
+            number: None,
+            answering: None,
+            answer: Answer::Reject { cause: Cause::UnknownNumber },
+            reasons,
+        };
+    };
+    reasons.push(Reason::NumberFound);
+    let place = Place::of(table, route);
+    let (answering, answer) = place.decide(call, now, &mut reasons);
+    Decision { number: Some(found(entry, route)), answering, answer, reasons }
+}
+
+/// A number's route with everything that it points to.
+#[derive(Clone, Copy)]
+struct Place<'t> {
+    table: &'t RouteTable,
+    route: &'t Route,
+    workspace: Option<&'t KnownWorkspace>,
+}
+
+impl<'t> Place<'t> {
+    fn of(table: &'t RouteTable, route: &'t Route) -> Place<'t> {
+        let workspace =
+            table.shared.workspaces.at(route.workspace).and_then(|workspace| workspace.known.as_ref());
+        Place { table, route, workspace }
+    }
+
+    fn decide(
+        self,
+        call: &IncomingCall,
+        now: Timestamp,
+        reasons: &mut Reasons<'t>,
+    ) -> (Option<Answering<'t>>, Answer<'t>) {
+        if !self.admits(call.caller, reasons) {
+            return (None, Answer::Reject { cause: Cause::CallerBlocked });
+        }
+        let running = self.running();
+        let content = running.map(|running| &*running.row.content);
+        let mut ending = Ending {
+            to: call.to,
+            language: self
+                .own(|own| own.language.as_ref())
+                .or_else(|| content.and_then(|content| content.draft.language.as_ref())),
+            levels: [
+                (Origin::Closed, None),
+                (Origin::Number, self.own(|own| own.fallback.as_ref())),
+                (Origin::Agent, content.and_then(|content| content.draft.fallback.as_ref())),
+                (Origin::Workspace, self.workspace.and_then(|known| known.settings.fallback.as_ref())),
+            ],
+            only: None,
+        };
+        if !self.is_open(now, reasons) {
+            let closed = self.own(|own| own.hours.as_ref()).and_then(|hours| hours.closed.as_ref());
+            if let Some(instead) = closed {
+                // What the hours say comes instead of all other targets; only a missing message is taken from them.
+                ending.levels[0].1 = Some(instead);
+                ending.only = Some(Origin::Closed);
+            }
+            return (None, ending.answer(None, reasons));
+        }
+        let Some((endpoint, answering)) = self.endpoint(running, reasons) else {
+            return (None, ending.answer(None, reasons));
+        };
+        (Some(answering), ending.answer(endpoint, reasons))
+    }
+
+    fn own<T>(self, field: impl Fn(&'t crate::route::row::NumberSettings) -> Option<T>) -> Option<T> {
+        self.route.own.as_ref().and_then(|own| field(&own.settings))
+    }
+
+    fn running(self) -> Option<&'t KnownRunning> {
+        self.table.shared.running.at(self.route.running?)?.known.as_ref()
+    }
+
+    fn admits(self, caller: Caller, reasons: &mut Reasons<'t>) -> bool {
+        let rules: Option<&CallerRules> = self.own(|own| own.inbound.as_ref());
+        let Some(rules) = rules else {
+            reasons.push(Reason::NoCallerRules);
+            return true;
+        };
+        let verdict = rules.judge(caller);
+        reasons.push(Reason::Caller(verdict));
+        verdict.allows()
+    }
+
+    fn is_open(self, now: Timestamp, reasons: &mut Reasons<'t>) -> bool {
+        let Some(hours) = self.own(|own| own.hours.as_ref()) else {
+            reasons.push(Reason::NoHours);
+            return true;
+        };
+        let own_zone = self.route.own.as_ref().and_then(|own| own.zone.as_ref());
+        let (name, local) = match (own_zone, self.workspace) {
+            (Some(zone), _) => (self.own(|own| own.time_zone.as_ref()), zone.to_datetime(now)),
+            (None, Some(known)) => (Some(&known.settings.time_zone), known.zone.to_datetime(now)),
+            (None, None) => (None, jiff::tz::TimeZone::UTC.to_datetime(now)),
+        };
+        let opening = hours.opening(local);
+        reasons.push(match opening {
+            Opening::Open => Reason::Open { local, zone: name },
+            Opening::ClosedByWeek => Reason::ClosedByWeek { local, zone: name },
+            Opening::ClosedByHoliday(place) => {
+                Reason::ClosedByHoliday { local, zone: name, holiday: &hours.holidays[place] }
+            }
+        });
+        opening == Opening::Open
+    }
+
+    /// Who answers and how it is reached; `None` where nobody can, and the fallbacks take over. With outage mode on there is
+    /// an agent, but its endpoint is left out.
+    fn endpoint(
+        self,
+        running: Option<&'t KnownRunning>,
+        reasons: &mut Reasons<'t>,
+    ) -> Option<(Option<&'t Endpoint>, Answering<'t>)> {
+        let Some(assignment) = self.route.key.assignment else {
+            reasons.push(Reason::Unassigned);
+            return None;
+        };
+        let environment = assignment.environment;
+        let outage = self.workspace.and_then(|known| known.settings.outage.since(environment));
+        reasons.push(match outage {
+            Some(since) => Reason::Outage { environment, since },
+            None => Reason::NoOutage { environment },
+        });
+        let Some(running) = running else {
+            reasons.push(Reason::NothingRuns { agent_id: assignment.agent_id, environment });
+            return None;
+        };
+        let row = &running.row;
+        reasons.push(Reason::Runs { agent_name: &row.agent_name, environment, version: row.version });
+        let default = row.content.default_variant();
+        let asked = assignment.variant_id.map(|id| (id, running.variant(id)));
+        let variant = match (asked, default) {
+            (Some((_, Some(variant))), _) => {
+                reasons.push(Reason::Variant { name: &variant.name });
+                Some(variant)
+            }
+            (Some((gone, None)), default) => {
+                reasons.push(Reason::VariantGone { gone, default: default.map(|variant| &*variant.name) });
+                default
+            }
+            (None, Some(default)) => {
+                reasons.push(Reason::VariantDefault { name: &default.name });
+                Some(default)
+            }
+            (None, None) => {
+                reasons.push(Reason::NoVariants);
+                None
+            }
+        };
+        let answering = Answering {
+            agent_id: assignment.agent_id,
+            agent_name: &row.agent_name,
+            environment,
+            version_id: row.version_id,
+            version: row.version,
+            content: &row.content,
+            variant,
+        };
+        if outage.is_some() {
+            return Some((None, answering));
+        }
+        let endpoint = row.content.endpoint(variant);
+        reasons.push(match endpoint {
+            Some(endpoint) => Reason::Endpoint {
+                kind: endpoint.kind(),
+                of_variant: variant.is_some_and(|variant| variant.endpoint.is_some()),
+            },
+            None => Reason::NoEndpoint,
+        });
+        Some((endpoint, answering))
+    }
+}
+
+/// What follows when the agent does not take the call, or is not to be asked.
+struct Ending<'t> {
+    to: E164,
+    language: Option<&'t Language>,
+    levels: [(Origin, Option<&'t Fallback>); 4],
+    /// If set, only this level's targets are tried.
+    only: Option<Origin>,
+}
+
+impl<'t> Ending<'t> {
+    fn answer(&self, endpoint: Option<&'t Endpoint>, reasons: &mut Reasons<'t>) -> Answer<'t> {
+        let mut list =
+            List { to: self.to, room: TARGETS_MAX, targets: Targets::new(), left_out: 0, circle: false };
+        let mut default = None;
+        match endpoint {
+            Some(Endpoint::Webhook(webhook)) => {
+                // What the server answers, or else its default, takes the first place.
+                list.room -= 1;
+                let dial = webhook.default.as_ref().filter(|dial| !list.is_circle(dial));
+                default = dial.map(|dial| Tried { origin: Origin::WebhookDefault, dial });
+            }
+            Some(Endpoint::Dial(dial)) => list.add(Origin::Endpoint, dial),
+            None => {}
+        }
+        for (origin, fallback) in self.levels {
+            let Some(fallback) = fallback.filter(|_| self.only.is_none_or(|only| only == origin)) else {
+                continue;
+            };
+            let before = list.targets.len();
+            for dial in &fallback.targets {
+                list.add(origin, dial);
+            }
+            let count = u8::try_from(list.targets.len() - before).expect("at most five");
+            reasons.push(Reason::Fallback { origin, count });
+        }
+        if list.circle {
+            reasons.push(Reason::TargetIsCalledNumber);
+        }
+        if list.left_out > 0 {
+            reasons.push(Reason::ChainCut { left_out: list.left_out });
+        }
+        let message = self.message(reasons);
+        let targets = list.targets;
+        match endpoint {
+            Some(Endpoint::Webhook(webhook)) => Answer::Ask { webhook, default, targets, message },
+            _ if targets.is_empty() => Answer::Say { message },
+            _ => Answer::Connect { targets, message },
+        }
+    }
+
+    fn message(&self, reasons: &mut Reasons<'t>) -> Message<'t> {
+        let of_level = self.levels.iter().find_map(|(origin, fallback)| {
+            fallback.and_then(|fallback| fallback.message.as_deref()).map(|text| (*origin, text))
+        });
+        let (origin, text) = of_level.unwrap_or((Origin::Default, MESSAGE_DEFAULT));
+        reasons.push(Reason::Message { origin });
+        Message { origin, text, language: self.language }
+    }
+}
+
+/// The list of targets as it grows.
+struct List<'t> {
+    to: E164,
+    room: usize,
+    targets: Targets<'t>,
+    left_out: u16,
+    circle: bool,
+}
+
+impl<'t> List<'t> {
+    fn add(&mut self, origin: Origin, dial: &'t Dial) {
+        if self.is_circle(dial) || self.targets.iter().any(|tried| tried.dial.target == dial.target) {
+            return;
+        }
+        if self.targets.len() < self.room {
+            self.targets.push(Tried { origin, dial });
+        } else {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
+    /// Longer circles are refused when settings are saved; this one costs nothing to see.
+    fn is_circle(&mut self, dial: &Dial) -> bool {
+        let circle = matches!(dial.target, Target::Phone { phone_number } if phone_number == self.to);
+        self.circle |= circle;
+        circle
+    }
+}

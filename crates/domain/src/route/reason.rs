@@ -1,0 +1,260 @@
+//! Reasons: what each rule found about one call. They point into the table and are made while deciding, so they cost nothing
+//! when nobody reads them; `explain` writes them out.
+
+use arrayvec::ArrayVec;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use crate::caller::Verdict;
+use crate::endpoint::EndpointKind;
+use crate::environment::Environment;
+use crate::hours::{Holiday, Zone};
+use crate::id::{AgentId, VariantId};
+
+/// The most reasons of one decision: more than there are rules.
+pub const REASONS_MAX: usize = 16;
+
+/// The reasons of one decision, in the order in which they were found.
+#[derive(Clone, Debug, Default)]
+pub struct Reasons<'t>(ArrayVec<Reason<'t>, REASONS_MAX>);
+
+impl<'t> Reasons<'t> {
+    pub(super) fn push(&mut self, reason: Reason<'t>) {
+        let kept = self.0.try_push(reason).is_ok();
+        debug_assert!(kept, "a decision has at most {REASONS_MAX} reasons");
+    }
+
+    /// The reasons, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Reason<'t>> {
+        self.0.iter()
+    }
+}
+
+crate::words! {
+    /// The rules, in the order in which they are asked.
+    Rule, "rule" {
+        /// Is the called number ours?
+        Number = "number",
+        /// May this caller call it?
+        Caller = "caller",
+        /// Is it open?
+        Hours = "hours",
+        /// Who is assigned, and what runs there?
+        Assignment = "assignment",
+        /// Is the environment switched to its fallbacks?
+        Outage = "outage",
+        /// As which variant does the agent answer?
+        Variant = "variant",
+        /// How is it reached?
+        Endpoint = "endpoint",
+        /// What follows if that fails?
+        Fallback = "fallback",
+        /// What is said at the end?
+        Message = "message",
+    }
+}
+
+crate::words! {
+    /// Where a target or a message comes from.
+    Origin, "origin" {
+        /// The agent's own endpoint, or its variant's.
+        Endpoint = "endpoint",
+        /// What the team's server answered for this call.
+        WebhookAnswer = "webhook_answer",
+        /// What the webhook endpoint has for a server that gives no usable answer.
+        WebhookDefault = "webhook_default",
+        /// What the number's hours have for when it is closed.
+        Closed = "closed",
+        /// The number's fallback.
+        Number = "number",
+        /// The agent's fallback.
+        Agent = "agent",
+        /// The workspace's fallback.
+        Workspace = "workspace",
+        /// What is said where nobody has set anything.
+        Default = "default",
+    }
+}
+
+impl Origin {
+    /// Whether a target from there is the agent itself.
+    pub const fn is_the_agent(self) -> bool {
+        matches!(self, Origin::Endpoint | Origin::WebhookAnswer | Origin::WebhookDefault)
+    }
+}
+
+/// What one rule found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason<'t> {
+    /// The number is ours.
+    NumberFound,
+    /// The number is not ours.
+    NumberUnknown,
+    /// The number has no rules about callers.
+    NoCallerRules,
+    /// What the rules say of this caller.
+    Caller(Verdict),
+    /// The number has no hours.
+    NoHours,
+    /// Within the hours.
+    Open {
+        /// The local time.
+        local: DateTime,
+        /// Where; UTC if unknown.
+        zone: Option<&'t Zone>,
+    },
+    /// Outside the hours of the day.
+    ClosedByWeek {
+        /// The local time.
+        local: DateTime,
+        /// Where; UTC if unknown.
+        zone: Option<&'t Zone>,
+    },
+    /// A holiday.
+    ClosedByHoliday {
+        /// The local time.
+        local: DateTime,
+        /// Where; UTC if unknown.
+        zone: Option<&'t Zone>,
+        /// Which.
+        holiday: &'t Holiday,
+    },
+    /// Nobody is assigned.
+    Unassigned,
+    /// The environment's calls go straight to the fallbacks.
+    Outage {
+        /// Which environment.
+        environment: Environment,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Outage mode is off.
+    NoOutage {
+        /// Which environment.
+        environment: Environment,
+    },
+    /// The assigned agent runs nothing there.
+    NothingRuns {
+        /// Which agent.
+        agent_id: AgentId,
+        /// Where.
+        environment: Environment,
+    },
+    /// The assigned agent runs a version there.
+    Runs {
+        /// The agent's name.
+        agent_name: &'t str,
+        /// Where.
+        environment: Environment,
+        /// Which version; 0 is a draft that was never published.
+        version: u32,
+    },
+    /// The variant that the number is assigned to.
+    Variant {
+        /// Its name.
+        name: &'t str,
+    },
+    /// The number is assigned to no variant, so the default one answers.
+    VariantDefault {
+        /// Its name.
+        name: &'t str,
+    },
+    /// The number's variant is not in the running version any more.
+    VariantGone {
+        /// Which.
+        gone: VariantId,
+        /// The name of the default variant, which answers instead, if there is one.
+        default: Option<&'t str>,
+    },
+    /// The agent has no variants.
+    NoVariants,
+    /// How the agent is reached.
+    Endpoint {
+        /// Which kind.
+        kind: EndpointKind,
+        /// Whether it is the variant's own.
+        of_variant: bool,
+    },
+    /// The version has no endpoint for this variant.
+    NoEndpoint,
+    /// A level's fallback.
+    Fallback {
+        /// Whose.
+        origin: Origin,
+        /// How many targets it added.
+        count: u8,
+    },
+    /// A target that is the called number itself was left out.
+    TargetIsCalledNumber,
+    /// The list was cut to its longest.
+    ChainCut {
+        /// How many targets do not get a turn.
+        left_out: u16,
+    },
+    /// Whose message is spoken at the end.
+    Message {
+        /// Whose.
+        origin: Origin,
+    },
+}
+
+impl Reason<'_> {
+    /// The rule that found it.
+    pub const fn rule(&self) -> Rule {
+        match self {
+            Reason::NumberFound | Reason::NumberUnknown => Rule::Number,
+            Reason::NoCallerRules | Reason::Caller(_) => Rule::Caller,
+            Reason::NoHours
+            | Reason::Open { .. }
+            | Reason::ClosedByWeek { .. }
+            | Reason::ClosedByHoliday { .. } => Rule::Hours,
+            Reason::Unassigned | Reason::NothingRuns { .. } | Reason::Runs { .. } => Rule::Assignment,
+            Reason::Outage { .. } | Reason::NoOutage { .. } => Rule::Outage,
+            Reason::Variant { .. }
+            | Reason::VariantDefault { .. }
+            | Reason::VariantGone { .. }
+            | Reason::NoVariants => Rule::Variant,
+            Reason::Endpoint { .. } | Reason::NoEndpoint => Rule::Endpoint,
+            Reason::Fallback { .. } | Reason::TargetIsCalledNumber | Reason::ChainCut { .. } => {
+                Rule::Fallback
+            }
+            Reason::Message { .. } => Rule::Message,
+        }
+    }
+
+    /// What came out, in a word for programs.
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Reason::NumberFound => "found",
+            Reason::NumberUnknown => "unknown",
+            Reason::NoCallerRules => "no_rules",
+            Reason::Caller(verdict) => match verdict {
+                Verdict::Allowed | Verdict::AllowedByNumber => "allowed",
+                Verdict::BlockedByNumber
+                | Verdict::BlockedByCountry(_)
+                | Verdict::NotInAllowedCountries
+                | Verdict::BlockedAnonymous => "blocked",
+            },
+            Reason::NoHours => "no_hours",
+            Reason::Open { .. } => "open",
+            Reason::ClosedByWeek { .. } => "closed",
+            Reason::ClosedByHoliday { .. } => "holiday",
+            Reason::Unassigned => "unassigned",
+            Reason::Outage { .. } => "on",
+            Reason::NoOutage { .. } => "off",
+            Reason::NothingRuns { .. } => "not_published",
+            Reason::Runs { .. } => "runs",
+            Reason::Variant { .. } => "assigned",
+            Reason::VariantDefault { .. } => "default",
+            Reason::VariantGone { .. } => "gone",
+            Reason::NoVariants => "no_variants",
+            Reason::Endpoint { kind, .. } => kind.as_str(),
+            Reason::NoEndpoint => "missing",
+            Reason::Fallback { count: 0, .. } => "nothing_added",
+            Reason::Fallback { .. } => "added",
+            Reason::TargetIsCalledNumber => "circle",
+            Reason::ChainCut { .. } => "cut",
+            Reason::Message { origin } => origin.as_str(),
+        }
+    }
+}
