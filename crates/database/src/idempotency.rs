@@ -70,12 +70,7 @@ pub fn idempotency_find(read: &Read<'_>, slot: Slot<'_>, now: Timestamp) -> Resu
 }
 
 /// Keeps an answer with what it is about. [`DbError::Conflict`] where a twin was first.
-pub fn idempotency_keep(
-    tx: &Tx<'_>,
-    slot: Slot<'_>,
-    answer: &Answer,
-    now: Timestamp,
-) -> Result<(), DbError> {
+pub fn idempotency_keep(tx: &Tx<'_>, slot: Slot<'_>, answer: &Answer, now: Timestamp) -> Result<(), DbError> {
     if answer.body.len() > BODY_BYTES_MAX {
         let length = answer.body.len();
         return Err(DbError::Internal(format!("an answer of {length} bytes is too long to be kept")));

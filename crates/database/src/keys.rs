@@ -103,8 +103,7 @@ const KEY_USED: &str = "UPDATE api_keys SET last_used_at = $2 \
     WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
 const ROLE_FIND: &str = select_role!("WHERE id = $1 AND workspace_id = $2");
 const ROLE_LIST: &str = select_role!("WHERE workspace_id = $1 AND id > $2 ORDER BY id LIMIT $3");
-const ROLE_CREATE: &str =
-    "INSERT INTO roles (id, workspace_id, name, permissions, revision, created_at, updated_at) \
+const ROLE_CREATE: &str = "INSERT INTO roles (id, workspace_id, name, permissions, revision, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, 1, $5, $5)";
 const ROLE_UPDATE: &str = "UPDATE roles SET name = $4, permissions = $5, revision = revision + 1, updated_at = $6 \
     WHERE id = $1 AND workspace_id = $2 AND revision = $3";

@@ -24,9 +24,13 @@ impl Source {
         self.strings.lines().enumerate().map(|(n, line)| (n + 1, line))
     }
 
+    /// Lines whose code holds one of `words`. A switch of the test suite may be read anywhere: it is no setting.
     pub(crate) fn code_with(&self, words: &[&str]) -> Vec<usize> {
         self.code_lines()
             .filter(|(_, line)| words.iter().any(|word| line.contains(word)))
+            .filter(|(n, _)| {
+                !self.text.lines().nth(n - 1).is_some_and(|line| line.contains("\"SWITCHBOARD_TEST_"))
+            })
             .map(|(n, _)| n)
             .collect()
     }
