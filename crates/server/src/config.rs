@@ -8,6 +8,7 @@
 //! the program starts ([`Config::check`]), with the reason and what to do instead.
 
 mod address;
+mod client;
 mod load;
 mod network;
 mod secret;
@@ -24,6 +25,7 @@ use domain::purchase::Schedule;
 use serde::Deserialize;
 use url::Url;
 
+pub use self::client::ClientEnvironment;
 pub use self::load::{CONFIG_FILE_DEFAULT, ConfigError};
 pub use self::network::{AllowedAddress, Network};
 pub use self::secret::Secret;

@@ -75,7 +75,10 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         let mut variables: Vec<(String, String)> = variables
             .filter(|(name, _)| {
-                name.starts_with(PREFIX) && name != FILE_VARIABLE && !name.starts_with(TEST_PREFIX)
+                name.starts_with(PREFIX)
+                    && name != FILE_VARIABLE
+                    && !name.starts_with(TEST_PREFIX)
+                    && !super::client::VARIABLES.contains(&name.as_str())
             })
             .collect();
         variables.sort();

@@ -1,3 +1,4 @@
 //! Tests of the program through its own doors, one file per noun.
 
+mod cli;
 mod tidy;

@@ -1,0 +1,59 @@
+//! `switchboard callouts`: where what was changed in variants does not match what numbers do.
+
+use serde_json::Value;
+
+use super::agents::agent_id;
+use super::client::{Failure, RemoteArgs};
+use super::text::{field, say, say_json};
+
+/// Show where variants and numbers do not match yet
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  switchboard callouts\n  switchboard callouts --agent Support")]
+pub struct CalloutsArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Only of this agent, by id or name
+    #[arg(long)]
+    agent: Option<String>,
+}
+
+impl CalloutsArgs {
+    /// Does it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let remote = self.remote.connect()?;
+        let query = match &self.agent {
+            Some(agent) => vec![("agent_id", agent_id(&remote, agent).await?)],
+            None => vec![],
+        };
+        let value = remote.read(&["callouts"], &query).await?;
+        if self.remote.json {
+            say_json(&value);
+            return Ok(());
+        }
+        let data = value.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if data.is_empty() {
+            say("None: what numbers do is what variants say.");
+        }
+        for callout in data {
+            let advice = match field(callout, "kind").as_str() {
+                "draft_variants" => "the agent now uses variants; publish so that they can be assigned",
+                "new_variant" => "new variants were added; publish so that they can be assigned",
+                "variant_deleted" => {
+                    "variants of some numbers were removed; publish, or reassign these numbers"
+                }
+                _ => "",
+            };
+            say(&format!(
+                "{} in {}: {} – {advice}",
+                field(callout, "agent_id"),
+                field(callout, "environment"),
+                field(callout, "kind")
+            ));
+            say(&format!("  variants {}", field(callout, "variants")));
+            if callout.get("numbers").and_then(Value::as_array).is_some_and(|numbers| !numbers.is_empty()) {
+                say(&format!("  numbers  {}", field(callout, "numbers")));
+            }
+        }
+        Ok(())
+    }
+}

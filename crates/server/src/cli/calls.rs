@@ -1,0 +1,115 @@
+//! `switchboard calls`: what happened to calls, and why.
+
+use serde_json::Value;
+
+use super::agents::agent_id;
+use super::client::{Failure, RemoteArgs, note_more};
+use super::route::decision_text;
+use super::text::{say, say_json, sheet, table_of};
+
+/// List and show calls
+#[derive(Debug, clap::Args)]
+pub struct CallsArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(subcommand)]
+    command: CallsCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum CallsCommand {
+    /// List calls, the newest first
+    #[command(
+        after_help = "Examples:\n  switchboard calls list\n  switchboard calls list --number +14155550101 --outcome fell_back\n  switchboard calls list --after 2026-01-01T00:00:00Z --json"
+    )]
+    List {
+        /// Only of this number
+        #[arg(long)]
+        number: Option<String>,
+        /// Only of this agent, by id or name
+        #[arg(long)]
+        agent: Option<String>,
+        /// Only of this environment: sandbox, pre_release or live
+        #[arg(long)]
+        environment: Option<String>,
+        /// Only with this outcome, such as answered or fell_back
+        #[arg(long)]
+        outcome: Option<String>,
+        /// Only calls that began at this time or later
+        #[arg(long, value_name = "TIME")]
+        after: Option<String>,
+        /// Only calls that began before this time
+        #[arg(long, value_name = "TIME")]
+        before: Option<String>,
+        /// The most that are listed
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one call: its decision with every reason, and its timeline
+    #[command(after_help = "Example:\n  switchboard calls show cal_01k0000000000000000000000")]
+    Show {
+        /// The call's id
+        id: String,
+    },
+}
+
+impl CallsArgs {
+    /// Does it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let remote = self.remote.connect()?;
+        match self.command {
+            CallsCommand::List { number, agent, environment, outcome, after, before, limit } => {
+                let agent = match &agent {
+                    Some(agent) => Some(agent_id(&remote, agent).await?),
+                    None => None,
+                };
+                let query: Vec<(&str, String)> = [
+                    ("number", number),
+                    ("agent_id", agent),
+                    ("environment", environment),
+                    ("outcome", outcome),
+                    ("after", after),
+                    ("before", before),
+                ]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
+                let listed = remote.list(&["calls"], &query, limit).await?;
+                note_more(&listed);
+                if self.remote.json {
+                    say_json(&listed.json());
+                } else {
+                    say(&table_of(
+                        &listed.data,
+                        &[
+                            ("Started", "started_at"),
+                            ("From", "from"),
+                            ("To", "to"),
+                            ("Status", "status"),
+                            ("Outcome", "outcome"),
+                            ("Environment", "environment"),
+                            ("Agent", "agent_id"),
+                            ("Id", "id"),
+                        ],
+                    ));
+                }
+            }
+            CallsCommand::Show { id } => {
+                let mut value = remote.read(&["calls", &id], &[]).await?;
+                if self.remote.json {
+                    say_json(&value);
+                    return Ok(());
+                }
+                // The decision is told as a story, and the rest field by field.
+                let decision = value.as_object_mut().and_then(|call| call.remove("decision"));
+                let steps = value.as_object_mut().and_then(|call| call.remove("steps"));
+                say(&sheet(&value));
+                if let Some(decision) = decision {
+                    say("");
+                    say(&decision_text(&decision, steps.as_ref().unwrap_or(&Value::Null)));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! The command line as people use it: the true program, its help, its output and its exit codes.
+
+use std::fmt::Write as _;
+use std::process::Command as Process;
+
+use clap::{Command, CommandFactory as _};
+use expect_test::expect_file;
+
+/// The program that these tests were built with.
+const SWITCHBOARD: &str = env!("CARGO_BIN_EXE_switchboard");
+
+/// Every command with its full name, the groups among them.
+fn commands(command: &Command, name: &str, each: &mut dyn FnMut(&str, &Command)) {
+    each(name, command);
+    for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+        commands(inner, &format!("{name} {}", inner.get_name()), each);
+    }
+}
+
+#[test]
+fn every_command_is_explained_with_an_example() {
+    let mut bare = Vec::new();
+    commands(&server::cli::Cli::command(), "switchboard", &mut |name, command| {
+        let explained = command.get_about().is_some_and(|about| about.to_string().len() > 10);
+        let shown =
+            command.get_after_help().is_some_and(|help| help.to_string().contains(&format!("  {name}")));
+        if !explained || (!command.has_subcommands() && !shown) {
+            bare.push(name.to_owned());
+        }
+        for option in command.get_arguments() {
+            if option.get_help().is_none() {
+                bare.push(format!("{name} {}", option.get_id()));
+            }
+        }
+    });
+    assert_eq!(
+        bare,
+        Vec::<String>::new(),
+        "these lack an explanation, or an example that begins with their full name"
+    );
+}
+
+#[test]
+fn help_reads_as_it_was_last_reviewed() {
+    let mut text = String::new();
+    let mut root = server::cli::Cli::command().term_width(100);
+    root.build();
+    commands(&root, "switchboard", &mut |name, command| {
+        let help = command.clone().render_help().to_string();
+        let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+        let _ = write!(text, "$ {name} --help\n{help}\n");
+    });
+    expect_file!["./cli_help.txt"].assert_eq(&text);
+}
+
+/// Runs the program without any setting of ours, and gives its exit code and what it wrote.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Process::new(SWITCHBOARD)
+        .args(arguments)
+        .env_clear()
+        .output()
+        .expect("the program was built for this test");
+    let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn faults_of_the_command_line_are_told_on_standard_error_with_their_exit_codes() {
+    for (arguments, code, said) in [
+        (&["numbers", "lst"][..], 2, "list"),
+        (&["numbers", "list"], 2, "switchboard keys create"),
+        (&["numbers", "list", "--url", "localhost"], 2, "no address of an API"),
+        (&["numbers", "list", "--key-file", "/nowhere"], 2, "/nowhere"),
+    ] {
+        let (exit, out, err) = run(arguments);
+        assert_eq!(exit, Some(code), "{arguments:?}: {err}");
+        assert_eq!(out, "", "{arguments:?}");
+        assert!(err.contains(said), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_exit_code_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "sbk_00000000_0\n").unwrap();
+    // A port that was free a moment ago and that nobody else is given while we hold it bound, but not listening.
+    let held = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", held.local_addr().unwrap());
+    let (exit, _, err) = run(&["numbers", "list", "--url", &url, "--key-file", key.to_str().unwrap()]);
+    assert_eq!(exit, Some(3), "{err}");
+    assert!(err.contains("failed to reach") && err.contains("refused"), "{err}");
+}
