@@ -17,6 +17,7 @@
 //! | variant | one agent, many sites: attributes and, if wanted, an endpoint of its own | [`agent`], [`variant`] |
 //! | draft, version | an agent is edited as a draft; publishing freezes it into a numbered version | [`agent`] |
 //! | publish, promote, roll back | draft → sandbox; sandbox → pre-release → live; back to a version that ran there | [`publishing`] |
+//! | publish-preview | what a deployment would change for each number | [`preview`] |
 //! | environment | `sandbox`, `pre_release`, `live`: each runs one version of each agent | [`environment`] |
 //! | assignment | number → agent + environment + variant (or none) | [`assignment`] |
 //! | callout | what was changed in variants and does not yet match what numbers do | [`assignment`] |
@@ -97,6 +98,7 @@ pub mod id;
 pub mod money;
 pub mod number;
 pub mod permission;
+pub mod preview;
 pub mod publishing;
 pub mod purchase;
 pub mod quote;

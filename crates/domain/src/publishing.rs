@@ -1,15 +1,13 @@
 //! Publishing: a draft is frozen into the next version, and versions move sandbox → pre-release → live and back.
 //!
-//! Nothing is written here: the functions say what is to be deployed, or why not. [`previews`] puts what a deployment would
-//! change for each number side by side; the decisions in it are made by [`crate::route`].
+//! Nothing is written here: the functions say what is to be deployed, or why not. What a deployment would change for each
+//! number is [`crate::preview`]'s to tell.
 
 use serde::Serialize;
 
 use crate::agent::Content;
 use crate::environment::{Environment, SandboxFollows};
 use crate::error::{Code, Refusal};
-use crate::id::NumberId;
-use crate::number::E164;
 
 /// The longest note on a version, in characters.
 pub const NOTE_CHARS_MAX: usize = 500;
@@ -207,39 +205,12 @@ pub fn rollback(environment: Environment, version: u32, past: Past) -> Result<De
     Ok(Deployment::to(version, past.running))
 }
 
-/// A number whose calls a deployment would send elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Preview<D> {
-    /// The number.
-    pub number_id: NumberId,
-    /// Its digits.
-    pub phone_number: E164,
-    /// What a call does now.
-    pub before: D,
-    /// What it would do.
-    pub after: D,
-}
-
-/// The numbers whose route would change, in the order given. `outlook` tells what a call to a number does before and after; what
-/// it tells must leave out the version, which always changes.
-pub fn previews<D: PartialEq>(
-    numbers: impl IntoIterator<Item = (NumberId, E164)>,
-    mut outlook: impl FnMut(NumberId, E164) -> (D, D),
-) -> Vec<Preview<D>> {
-    numbers
-        .into_iter()
-        .filter_map(|(number_id, phone_number)| {
-            let (before, after) = outlook(number_id, phone_number);
-            (before != after).then_some(Preview { number_id, phone_number, before, after })
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::agent::Draft;
     use crate::endpoint::{Dial, Endpoint, Target};
+    use crate::number::E164;
     use Environment::{Live, PreRelease, Sandbox};
 
     fn content(digits: u64) -> Content {
@@ -316,15 +287,5 @@ mod tests {
         assert_eq!(check(past(false, false, Some(3))), Err(Code::VersionNotFound));
         assert_eq!(check(past(true, false, Some(3))), Err(Code::NotInEnvironment));
         assert_eq!(check(past(true, false, None)), Err(Code::NotInEnvironment));
-    }
-
-    #[test]
-    fn previews_hold_only_what_changes() {
-        let numbers = (1..=3u64)
-            .map(|n| (NumberId::from_bits(n.into()), E164::from_digits(14_385_550_100 + n).unwrap()));
-        let found =
-            previews(numbers, |id, _| if id == NumberId::from_bits(2) { ("a", "b") } else { ("a", "a") });
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].number_id, found[0].before, found[0].after), (NumberId::from_bits(2), "a", "b"));
     }
 }

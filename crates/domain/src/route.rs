@@ -20,6 +20,6 @@ pub use build::Builder;
 pub use decide::{
     Answer, Answering, Cause, Decision, IncomingCall, Message, TARGETS_MAX, Targets, Tried, decide,
 };
-pub use explain::{Ended, Explained, ExplainedTarget, Step};
+pub use explain::{Action, Ended, Explained, ExplainedTarget, Step};
 pub use reason::{Origin, REASONS_MAX, Reason, Reasons, Rule};
 pub use table::{Found, RouteTable};
