@@ -205,7 +205,6 @@ const RULES: &[Rule] = &[
                 concat!("/wo", "rk/"),
                 concat!("/wo", "rk`"),
                 concat!("..", "/shared"),
-                concat!("/home", "/"),
                 concat!("/roo", "t/"),
             ];
             source
