@@ -14,12 +14,19 @@ const CLEAR: &str = "DELETE FROM meta WHERE name = $1";
 const TOUCH: &str = "INSERT INTO meta (name, value) VALUES ('touched_at', $1) \
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
+/// The engine's own clock; each has its own word for it. SQLite's is this machine's.
+const CLOCK: Both = Both {
+    sqlite: "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+    postgres: "SELECT clock_timestamp()",
+};
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("meta::READ", Both::same(READ)),
     ("meta::WRITE", Both::same(WRITE)),
     ("meta::CLEAR", Both::same(CLEAR)),
     ("meta::TOUCH", Both::same(TOUCH)),
+    ("meta::CLOCK", CLOCK),
 ];
 
 const PURCHASES_LOCKED: &str = "purchases_locked";
@@ -55,6 +62,11 @@ pub fn reconciled_at(read: &Read<'_>) -> Result<Option<Timestamp>, DbError> {
     value(read, RECONCILED_AT)?
         .map(|text| text.parse().map_err(|error| DbError::Corrupt(format!("meta.{RECONCILED_AT}: {error}"))))
         .transpose()
+}
+
+/// What the database's own clock shows, to compare with ours.
+pub fn clock(read: &Read<'_>) -> Result<Timestamp, DbError> {
+    read.query_one(read.pick(CLOCK), &[], |row| row.read(0))
 }
 
 impl Database {

@@ -391,6 +391,25 @@ impl Config {
         })
     }
 
+    /// Where the embedded database is, unless `database_url` names another.
+    pub fn database_file(&self) -> PathBuf {
+        self.data_dir.join("switchboard.sqlite")
+    }
+
+    /// How the database is opened by these settings.
+    pub fn database_settings(&self) -> database::Settings {
+        let address = match &self.database_url {
+            Some(url) => database::Address::Postgres(url.expose().to_owned()),
+            None => database::Address::Sqlite(self.database_file()),
+        };
+        database::Settings {
+            postgres_connections: self.database_connections,
+            notifications: self.database_notifications,
+            danger_allow_any_file_system: self.danger_allow_any_file_system,
+            ..database::Settings::new(address)
+        }
+    }
+
     /// What is behind `public_url`, without a slash at the end: `{base}/callbacks/…` is built on it.
     pub fn public_base(&self) -> Option<String> {
         self.public_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
