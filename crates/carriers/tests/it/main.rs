@@ -1,4 +1,6 @@
 //! The clients against a local server that answers as it is told.
 
+#[cfg(test)]
 mod server;
+#[cfg(test)]
 mod twilio;
