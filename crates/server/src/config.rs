@@ -29,6 +29,7 @@ pub use self::client::ClientEnvironment;
 pub use self::load::{CONFIG_FILE_DEFAULT, ConfigError};
 pub use self::network::{AllowedAddress, Network};
 pub use self::secret::Secret;
+pub(crate) use self::unsafe_combinations::is_loopback;
 
 /// All settings. Times are integers, their unit stands at the end of the name.
 #[derive(Clone, Debug, Deserialize)]

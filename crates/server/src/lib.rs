@@ -7,3 +7,4 @@ pub mod config;
 pub mod demo;
 pub mod logs;
 pub mod simulator;
+pub mod store;

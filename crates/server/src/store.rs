@@ -1,0 +1,293 @@
+//! The store: what is sold, at which price, and who supplies it.
+//!
+//! A quote is a fact that the buyer carries: it is sealed with a key of this installation, so nothing is kept of a search and any
+//! node can open it. Buying itself is told elsewhere: `actions/numbers` writes the intent down, `background/order_numbers`
+//! carries it out.
+
+mod offers;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use carriers::http::Timeouts;
+use carriers::twilio::{Credentials, Settings, TwilioClient};
+use carriers::{Candidate, Carrier, CarrierError, VoiceUrls};
+use database::Keyring;
+use domain::error::{Code, Refusal};
+use domain::id::WorkspaceId;
+use domain::money::Money;
+use domain::number::{Country, NumberType};
+use domain::quote::{Price, Quote, Search};
+use domain::route::row::CallbackToken;
+use jiff::{SignedDuration, Timestamp};
+use ring::hmac;
+use secrecy::SecretString;
+use tracing::warn;
+
+pub use self::offers::{CountryOffer, TypeOffer};
+use crate::config::{Config, Supply, is_loopback};
+
+/// How a quote's id begins.
+const QUOTE_PREFIX: &str = "quo_";
+/// The longest quote id that is looked at.
+const QUOTE_ID_BYTES_MAX: usize = 2_048;
+/// How many bytes seal a quote.
+const SEAL_BYTES: usize = 32;
+/// "No numbers in this area code": an answer, not an error.
+const CODE_AREA_CODE_EMPTY: u32 = 21_452;
+
+/// The shop.
+pub struct Store {
+    carrier: Arc<dyn Carrier>,
+    prices: BTreeMap<(Country, NumberType), Price>,
+    quote_key: hmac::Key,
+    quote_ttl: SignedDuration,
+    public_base: String,
+    voice_fallback_url: Option<String>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({} prices, {:?})", self.prices.len(), self.carrier)
+    }
+}
+
+/// What a search found: an offer and the id under which it can be bought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offer {
+    /// The sealed quote.
+    pub quote_id: String,
+    /// What is in it.
+    pub quote: Quote,
+}
+
+impl Store {
+    /// The store that the settings describe; none where they name no supply.
+    pub fn open(config: &Config, keyring: &Keyring) -> anyhow::Result<Option<Store>> {
+        let Some(supply) = config.store.supply else { return Ok(None) };
+        let twilio = &config.carriers.twilio;
+        let (Some(account_sid), Some(auth_token)) = (&twilio.account_sid, &twilio.auth_token) else {
+            anyhow::bail!(
+                "store.supply = {} needs carriers.twilio.account_sid and carriers.twilio.auth_token{}",
+                match supply {
+                    Supply::Twilio => "\"twilio\"",
+                    Supply::Demo => "\"demo\"",
+                },
+                match supply {
+                    Supply::Twilio => "",
+                    Supply::Demo =>
+                        " of a simulator: start one with `switchboard simulator`, which prints them, or run `switchboard demo`",
+                }
+            );
+        };
+        anyhow::ensure!(
+            supply == Supply::Twilio || is_loopback(&twilio.base_url),
+            "store.supply = \"demo\" sells numbers of the built-in simulator: set carriers.twilio.base_url to its address, such \
+             as http://127.0.0.1:4010"
+        );
+        let (user, password) = match (&twilio.api_key_sid, &twilio.api_key_secret) {
+            (Some(sid), Some(secret)) => (sid, secret),
+            _ => (account_sid, auth_token),
+        };
+        let client = TwilioClient::new(Settings {
+            base_url: twilio.base_url.clone(),
+            account_sid: account_sid.clone(),
+            credentials: Credentials {
+                user: user.clone(),
+                password: SecretString::from(password.expose().to_owned()),
+            },
+            timeouts: Timeouts {
+                connect: Duration::from_millis(twilio.connect_timeout_ms),
+                total: Duration::from_millis(twilio.timeout_ms),
+            },
+            read_tries: twilio.read_tries,
+        })?;
+        Store::with_carrier(config, keyring, Arc::new(client)).map(Some)
+    }
+
+    /// A store supplied by this carrier.
+    pub fn with_carrier(
+        config: &Config,
+        keyring: &Keyring,
+        carrier: Arc<dyn Carrier>,
+    ) -> anyhow::Result<Store> {
+        let Some(public_base) = config.public_base() else {
+            anyhow::bail!(
+                "a store needs public_url: the address that the carrier sends the calls of bought numbers to"
+            );
+        };
+        let currency = config.store.currency;
+        let mut prices = BTreeMap::new();
+        for (&country, types) in &config.store.prices {
+            for (&number_type, setting) in types {
+                let price = Price {
+                    monthly: Money::parse(&setting.monthly, currency)?,
+                    setup: Money::parse(&setting.setup, currency)?,
+                };
+                prices.insert((country, number_type), price);
+            }
+        }
+        if prices.is_empty() {
+            warn!("store.prices is empty: the store lists nothing, because what has no price is not sold");
+        }
+        let ttl = i64::try_from(config.store.quote_ttl_s).unwrap_or(i64::MAX / 2);
+        Ok(Store {
+            carrier,
+            prices,
+            quote_key: hmac::Key::new(hmac::HMAC_SHA256, &*keyring.derive("quotes/1")),
+            quote_ttl: SignedDuration::from_secs(ttl),
+            public_base,
+            voice_fallback_url: config.voice_fallback_url.as_ref().map(ToString::to_string),
+        })
+    }
+
+    /// Who supplies the numbers.
+    pub fn carrier(&self) -> &dyn Carrier {
+        &*self.carrier
+    }
+
+    /// What a number costs now; none: it is not sold.
+    pub fn price(&self, country: Country, number_type: NumberType) -> Option<Price> {
+        self.prices.get(&(country, number_type)).copied()
+    }
+
+    /// What can be bought where.
+    pub fn countries(&self) -> Vec<CountryOffer> {
+        offers::countries(&self.prices)
+    }
+
+    /// Where the carrier sends the calls of the number with this token.
+    pub fn voice_urls(&self, token: CallbackToken) -> VoiceUrls {
+        let base = format!("{}/callbacks/twilio/{}", self.public_base, token.to_hex());
+        VoiceUrls {
+            voice_url: format!("{base}/voice"),
+            voice_fallback_url: self.voice_fallback_url.clone(),
+            status_callback: format!("{base}/voice-status"),
+        }
+    }
+
+    /// Numbers on sale, as offers to this workspace. An empty list is an answer.
+    pub async fn search(
+        &self,
+        workspace_id: WorkspaceId,
+        search: &Search,
+        now: Timestamp,
+    ) -> Result<Vec<Offer>, Refusal> {
+        let price = self.price(search.country, search.number_type).ok_or_else(|| self.not_sold(search))?;
+        let candidates = match self.carrier.numbers_search(search).await {
+            Ok(candidates) => candidates,
+            Err(CarrierError::NotFound | CarrierError::Refused { code: Some(CODE_AREA_CODE_EMPTY), .. }) => {
+                Vec::new()
+            }
+            Err(error) => return Err(carrier_refusal(&error)),
+        };
+        let expires_at = now.checked_add(self.quote_ttl).unwrap_or(Timestamp::MAX);
+        Ok(candidates.into_iter().map(|found| self.offer(workspace_id, found, price, expires_at)).collect())
+    }
+
+    fn offer(
+        &self,
+        workspace_id: WorkspaceId,
+        found: Candidate,
+        price: Price,
+        expires_at: Timestamp,
+    ) -> Offer {
+        let quote = Quote {
+            workspace_id,
+            phone_number: found.phone_number,
+            country: found.country,
+            number_type: found.number_type,
+            capabilities: found.capabilities,
+            locality: found.locality,
+            region: found.region,
+            price,
+            expires_at,
+        };
+        Offer { quote_id: self.quote_seal(&quote), quote }
+    }
+
+    fn not_sold(&self, search: &Search) -> Refusal {
+        let sold: Vec<String> =
+            self.prices.keys().map(|(country, number_type)| format!("{country} {number_type}")).collect();
+        let sold = if sold.is_empty() { "nothing".to_owned() } else { sold.join(", ") };
+        Refusal::new(
+            Code::CountryNotSold,
+            format!(
+                "the store does not sell {} numbers of {}; it sells {sold}",
+                search.number_type, search.country
+            ),
+        )
+    }
+
+    /// The id under which a quote can be bought.
+    pub fn quote_seal(&self, quote: &Quote) -> String {
+        let mut bytes = serde_json::to_vec(quote).expect("a quote is plain data");
+        let seal = hmac::sign(&self.quote_key, &bytes);
+        bytes.extend_from_slice(seal.as_ref());
+        format!("{QUOTE_PREFIX}{}", BASE64.encode(bytes))
+    }
+
+    /// Opens a quote id, if it is ours, this workspace's, still good, and the price still holds.
+    pub fn quote_open(
+        &self,
+        quote_id: &str,
+        workspace: WorkspaceId,
+        now: Timestamp,
+    ) -> Result<Quote, Refusal> {
+        let quote = self.unseal(quote_id).ok_or_else(|| {
+            Refusal::new(
+                Code::BadQuote,
+                "this is not a quote_id of ours; search with GET /v1/store/numbers and send one of its quote_id values unchanged",
+            )
+        })?;
+        quote.check(workspace, now)?;
+        if self.price(quote.country, quote.number_type) != Some(quote.price) {
+            return Err(Refusal::new(
+                Code::QuoteExpired,
+                format!(
+                    "the price of {} has changed since this quote ({} a month); search again for the new one",
+                    quote.phone_number, quote.price.monthly
+                ),
+            ));
+        }
+        Ok(quote)
+    }
+
+    fn unseal(&self, quote_id: &str) -> Option<Quote> {
+        if quote_id.len() > QUOTE_ID_BYTES_MAX {
+            return None;
+        }
+        let bytes = BASE64.decode(quote_id.strip_prefix(QUOTE_PREFIX)?).ok()?;
+        let (sealed, seal) = bytes.split_at_checked(bytes.len().checked_sub(SEAL_BYTES)?)?;
+        hmac::verify(&self.quote_key, sealed, seal).ok()?;
+        serde_json::from_slice(sealed).ok()
+    }
+}
+
+/// What a user is told when the carrier could not be asked. Its details are the operator's business and go to the log.
+pub fn carrier_refusal(error: &CarrierError) -> Refusal {
+    warn!("the store's carrier could not be asked: {error}");
+    match error {
+        CarrierError::Auth { .. } => Refusal::new(
+            Code::CarrierAuthFailed,
+            "the carrier refuses the operator's credentials; nothing was bought",
+        ),
+        CarrierError::RateLimited { .. } => Refusal::new(
+            Code::CarrierUnavailable,
+            "the carrier asks for fewer requests; try again in a minute, nothing was bought",
+        ),
+        CarrierError::Refused { message, .. } => {
+            Refusal::new(Code::CarrierUnavailable, format!("the carrier refuses the search: {message}"))
+        }
+        CarrierError::NotFound | CarrierError::Unavailable(_) | CarrierError::Unexpected(_) => Refusal::new(
+            Code::CarrierUnavailable,
+            "the carrier did not answer as expected; try again, nothing was bought",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;
