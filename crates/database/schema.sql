@@ -17,7 +17,6 @@ INDEX numbers_workspace (workspace_id, id)
 INDEX purchases_budget (workspace_id, budget_day)
 INDEX purchases_due (wake_at) PARTIAL
 INDEX secrets_workspace (workspace_id, id)
-INDEX variants_order (agent_id, position)
 UNIQUE agents_pkey (id)
 UNIQUE api_keys_pkey (id)
 UNIQUE api_keys_public_id (public_id)
@@ -44,19 +43,16 @@ UNIQUE route_changes_pkey (version, kind, id)
 UNIQUE route_state_pkey (id)
 UNIQUE running_pkey (agent_id, environment)
 UNIQUE secrets_pkey (id)
-UNIQUE variants_name (agent_id, name)
-UNIQUE variants_pkey (id)
 UNIQUE versions_pkey (id)
 UNIQUE versions_version (agent_id, version)
 UNIQUE workspace_heads_pkey (workspace_id)
 UNIQUE workspaces_name (name)
 UNIQUE workspaces_pkey (id)
+agents.content JSON NOT NULL
 agents.created_at TIME NOT NULL
 agents.deleted_at TIME
-agents.draft JSON NOT NULL
 agents.id TEXT NOT NULL
 agents.name TEXT NOT NULL
-agents.name_search TEXT NOT NULL
 agents.revision INTEGER NOT NULL
 agents.updated_at TIME NOT NULL
 agents.workspace_id TEXT NOT NULL
@@ -143,19 +139,15 @@ meta.name TEXT NOT NULL
 meta.value TEXT NOT NULL
 numbers.agent_id TEXT
 numbers.callback_token TEXT NOT NULL
-numbers.caller_rules JSON
 numbers.carrier_number_id TEXT
 numbers.country TEXT
 numbers.created_at TIME NOT NULL
 numbers.currency TEXT NOT NULL
 numbers.environment TEXT
-numbers.fallback JSON
-numbers.hours JSON
 numbers.id TEXT NOT NULL
 numbers.ingress INTEGER NOT NULL
 numbers.label TEXT
 numbers.label_search TEXT
-numbers.language TEXT
 numbers.locality TEXT
 numbers.mms BOOLEAN NOT NULL
 numbers.monthly_minor INTEGER NOT NULL
@@ -167,13 +159,13 @@ numbers.release_at TIME
 numbers.release_lock BOOLEAN NOT NULL
 numbers.release_requested_at TIME
 numbers.revision INTEGER NOT NULL
+numbers.settings JSON
 numbers.setup_minor INTEGER NOT NULL
 numbers.sms BOOLEAN NOT NULL
 numbers.source TEXT NOT NULL
 numbers.status TEXT NOT NULL
 numbers.status_reason TEXT
 numbers.tags JSON NOT NULL
-numbers.time_zone TEXT
 numbers.updated_at TIME NOT NULL
 numbers.variant_id TEXT
 numbers.voice BOOLEAN NOT NULL
@@ -190,6 +182,7 @@ purchases.monthly_minor INTEGER NOT NULL
 purchases.number_id TEXT NOT NULL
 purchases.phone_number TEXT NOT NULL
 purchases.progress JSON NOT NULL
+purchases.restored BOOLEAN NOT NULL
 purchases.setup_minor INTEGER NOT NULL
 purchases.state TEXT NOT NULL
 purchases.updated_at TIME NOT NULL
@@ -218,15 +211,6 @@ secrets.last4 TEXT NOT NULL
 secrets.purpose TEXT NOT NULL
 secrets.set_at TIME NOT NULL
 secrets.workspace_id TEXT NOT NULL
-variants.agent_id TEXT NOT NULL
-variants.attributes JSON NOT NULL
-variants.created_at TIME NOT NULL
-variants.endpoint JSON
-variants.id TEXT NOT NULL
-variants.name TEXT NOT NULL
-variants.position INTEGER NOT NULL
-variants.updated_at TIME NOT NULL
-variants.workspace_id TEXT NOT NULL
 versions.agent_id TEXT NOT NULL
 versions.content JSON NOT NULL
 versions.created_at TIME NOT NULL

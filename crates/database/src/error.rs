@@ -68,8 +68,6 @@ pub const CONSTRAINTS: &[(&str, &str)] = &[
     ),
     ("secrets.id", "secrets_pkey"),
     ("agents.id", "agents_pkey"),
-    ("variants.id", "variants_pkey"),
-    ("variants.agent_id, variants.name", "variants_name"),
     ("versions.id", "versions_pkey"),
     ("versions.agent_id, versions.version", "versions_version"),
     ("running.agent_id, running.environment", "running_pkey"),

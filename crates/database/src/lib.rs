@@ -25,6 +25,8 @@ pub mod idempotency;
 pub mod keys;
 pub mod leases;
 pub mod meta;
+pub mod numbers;
+pub mod purchases;
 pub mod routes;
 pub mod secrets;
 pub mod workspaces;
@@ -49,6 +51,8 @@ pub fn queries() -> impl Iterator<Item = (&'static str, Both)> {
         keys::QUERIES,
         leases::QUERIES,
         meta::QUERIES,
+        numbers::QUERIES,
+        purchases::QUERIES,
         routes::QUERIES,
         secrets::QUERIES,
         workspaces::QUERIES,

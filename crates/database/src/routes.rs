@@ -1,6 +1,6 @@
 //! What routes are made of, and what changed about it since a version.
 
-use domain::id::{AgentId, NumberId, WorkspaceId};
+use domain::id::{AgentId, NumberId, SecretId, WorkspaceId};
 
 use crate::engine::{Both, Read, Tx};
 use crate::error::DbError;
@@ -14,6 +14,8 @@ pub enum RouteChange {
     Agent(AgentId),
     /// A workspace's settings.
     Workspace(WorkspaceId),
+    /// A secret that a call may need.
+    Secret(SecretId),
 }
 
 impl RouteChange {
@@ -22,6 +24,7 @@ impl RouteChange {
             RouteChange::Number(id) => ("number", id.to_string()),
             RouteChange::Agent(id) => ("agent", id.to_string()),
             RouteChange::Workspace(id) => ("workspace", id.to_string()),
+            RouteChange::Secret(id) => ("secret", id.to_string()),
         }
     }
 }

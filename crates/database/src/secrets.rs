@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::engine::{Both, Database, Read, Tx};
 use crate::error::DbError;
+use crate::routes::RouteChange;
 use crate::value::Value;
 
 /// What a ciphertext begins with: XChaCha20-Poly1305, bound as [`Place`] says.
@@ -339,6 +340,7 @@ pub fn secret_create(
             now.into(),
         ],
     )?;
+    tx.route_changed(RouteChange::Secret(id));
     Ok(StoredSecret { id, purpose: purpose.to_owned(), last4, set_at: now })
 }
 
@@ -377,6 +379,7 @@ pub fn secret_list(
 
 /// Forgets a secret that nothing refers to any more.
 pub fn secret_delete(tx: &Tx<'_>, workspace: WorkspaceId, id: SecretId) -> Result<bool, DbError> {
+    tx.route_changed(RouteChange::Secret(id));
     Ok(tx.execute(DELETE, &[Value::text(&id), Value::text(&workspace)])? > 0)
 }
 

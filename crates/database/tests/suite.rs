@@ -24,9 +24,21 @@ macro_rules! on_both_engines {
 }
 use on_both_engines;
 
+#[path = "suite/accounts.rs"]
+mod accounts;
 #[path = "suite/arena.rs"]
 mod arena;
 #[path = "suite/engine.rs"]
 mod engine;
+#[path = "suite/numbers.rs"]
+mod numbers;
+#[path = "suite/purchases.rs"]
+mod purchases;
+#[path = "suite/records.rs"]
+mod records;
 #[path = "suite/schema.rs"]
 mod schema;
+#[path = "suite/secrets.rs"]
+mod secrets;
+#[path = "suite/stock.rs"]
+mod stock;

@@ -22,7 +22,7 @@ CREATE TABLE route_changes (
     kind TEXT COLLATE "C" NOT NULL,
     id TEXT COLLATE "C" NOT NULL,
     CONSTRAINT route_changes_pkey PRIMARY KEY (version, kind, id),
-    CHECK (kind IN ('number', 'agent', 'workspace'))
+    CHECK (kind IN ('number', 'agent', 'workspace', 'secret'))
 );
 
 -- Tenants. Everything below belongs to exactly one.
@@ -108,13 +108,12 @@ CREATE TABLE secrets (
 );
 CREATE INDEX secrets_workspace ON secrets (workspace_id, id);
 
--- Agents and the draft that people edit.
+-- Agents. `content` is what people edit: the draft and its variants, in order.
 CREATE TABLE agents (
     id TEXT COLLATE "C" NOT NULL,
     workspace_id TEXT COLLATE "C" NOT NULL REFERENCES workspaces (id),
     name TEXT COLLATE "C" NOT NULL,
-    name_search TEXT COLLATE "C" NOT NULL,
-    draft JSONB NOT NULL,
+    content JSONB NOT NULL,
     revision BIGINT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL,
@@ -122,22 +121,6 @@ CREATE TABLE agents (
     CONSTRAINT agents_pkey PRIMARY KEY (id)
 );
 CREATE INDEX agents_workspace ON agents (workspace_id, id);
-
--- The variants of a draft, in order; the first is the default.
-CREATE TABLE variants (
-    id TEXT COLLATE "C" NOT NULL,
-    workspace_id TEXT COLLATE "C" NOT NULL,
-    agent_id TEXT COLLATE "C" NOT NULL REFERENCES agents (id),
-    position BIGINT NOT NULL,
-    name TEXT COLLATE "C" NOT NULL,
-    attributes JSONB NOT NULL,
-    endpoint JSONB,
-    created_at TIMESTAMPTZ NOT NULL,
-    updated_at TIMESTAMPTZ NOT NULL,
-    CONSTRAINT variants_pkey PRIMARY KEY (id)
-);
-CREATE UNIQUE INDEX variants_name ON variants (agent_id, name);
-CREATE INDEX variants_order ON variants (agent_id, position);
 
 -- Versions: a draft and its variants, frozen by publishing. Never changed.
 CREATE TABLE versions (
@@ -210,11 +193,7 @@ CREATE TABLE numbers (
     environment TEXT COLLATE "C",
     variant_id TEXT COLLATE "C",
     release_lock BOOLEAN NOT NULL,
-    fallback JSONB,
-    hours JSONB,
-    caller_rules JSONB,
-    language TEXT COLLATE "C",
-    time_zone TEXT COLLATE "C",
+    settings JSONB,
     release_requested_at TIMESTAMPTZ,
     release_at TIMESTAMPTZ,
     revision BIGINT NOT NULL,
@@ -237,7 +216,7 @@ CREATE INDEX numbers_agent ON numbers (agent_id, environment, id);
 CREATE INDEX numbers_release ON numbers (release_at) WHERE status = 'release_scheduled';
 
 -- Purchases: the durable intent to buy one exact number. `progress` is the state machine's own; `state` and `wake_at` repeat it for queries.
--- `fence` grows with each lease, so that a worker that lost its lease changes nothing.
+-- `fence` grows with each lease, so that a worker that lost its lease changes nothing. `restored`: found in a backup, so that what it knows may be old.
 CREATE TABLE purchases (
     id TEXT COLLATE "C" NOT NULL,
     workspace_id TEXT COLLATE "C" NOT NULL REFERENCES workspaces (id),
@@ -254,6 +233,7 @@ CREATE TABLE purchases (
     lease_holder TEXT COLLATE "C",
     lease_until TIMESTAMPTZ,
     fence BIGINT NOT NULL,
+    restored BOOLEAN NOT NULL,
     created_at TIMESTAMPTZ NOT NULL,
     updated_at TIMESTAMPTZ NOT NULL,
     CONSTRAINT purchases_pkey PRIMARY KEY (id),

@@ -22,7 +22,7 @@ CREATE TABLE route_changes (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
     PRIMARY KEY (version, kind, id),
-    CHECK (kind IN ('number', 'agent', 'workspace'))
+    CHECK (kind IN ('number', 'agent', 'workspace', 'secret'))
 ) STRICT, WITHOUT ROWID;
 
 -- Tenants. Everything below belongs to exactly one.
@@ -108,13 +108,12 @@ CREATE TABLE secrets (
 ) STRICT;
 CREATE INDEX secrets_workspace ON secrets (workspace_id, id);
 
--- Agents and the draft that people edit.
+-- Agents. `content` is what people edit: the draft and its variants, in order.
 CREATE TABLE agents (
     id TEXT NOT NULL,
     workspace_id TEXT NOT NULL REFERENCES workspaces (id),
     name TEXT NOT NULL,
-    name_search TEXT NOT NULL,
-    draft TEXT NOT NULL,
+    content TEXT NOT NULL,
     revision INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -122,22 +121,6 @@ CREATE TABLE agents (
     PRIMARY KEY (id)
 ) STRICT;
 CREATE INDEX agents_workspace ON agents (workspace_id, id);
-
--- The variants of a draft, in order; the first is the default.
-CREATE TABLE variants (
-    id TEXT NOT NULL,
-    workspace_id TEXT NOT NULL,
-    agent_id TEXT NOT NULL REFERENCES agents (id),
-    position INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    attributes TEXT NOT NULL,
-    endpoint TEXT,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    PRIMARY KEY (id)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX variants_name ON variants (agent_id, name);
-CREATE INDEX variants_order ON variants (agent_id, position);
 
 -- Versions: a draft and its variants, frozen by publishing. Never changed.
 CREATE TABLE versions (
@@ -210,11 +193,7 @@ CREATE TABLE numbers (
     environment TEXT,
     variant_id TEXT,
     release_lock INTEGER NOT NULL CHECK (release_lock IN (0, 1)),
-    fallback TEXT,
-    hours TEXT,
-    caller_rules TEXT,
-    language TEXT,
-    time_zone TEXT,
+    settings TEXT,
     release_requested_at INTEGER,
     release_at INTEGER,
     revision INTEGER NOT NULL,
@@ -237,7 +216,7 @@ CREATE INDEX numbers_agent ON numbers (agent_id, environment, id);
 CREATE INDEX numbers_release ON numbers (release_at) WHERE status = 'release_scheduled';
 
 -- Purchases: the durable intent to buy one exact number. `progress` is the state machine's own; `state` and `wake_at` repeat it for queries.
--- `fence` grows with each lease, so that a worker that lost its lease changes nothing.
+-- `fence` grows with each lease, so that a worker that lost its lease changes nothing. `restored`: found in a backup, so that what it knows may be old.
 CREATE TABLE purchases (
     id TEXT NOT NULL,
     workspace_id TEXT NOT NULL REFERENCES workspaces (id),
@@ -254,6 +233,7 @@ CREATE TABLE purchases (
     lease_holder TEXT,
     lease_until INTEGER,
     fence INTEGER NOT NULL,
+    restored INTEGER NOT NULL CHECK (restored IN (0, 1)),
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (id),

@@ -120,3 +120,10 @@ impl Arena {
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
 }
+
+/// Runs something beside the test, as another caller would.
+pub(crate) fn beside<T: Send + 'static>(
+    caller: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    tokio::runtime::Handle::current().spawn(caller)
+}

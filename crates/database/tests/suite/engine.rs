@@ -195,7 +195,7 @@ async fn a_cancelled_caller_leaves_nothing_half_done(arena: Arena) {
     let mut callers = Vec::new();
     for number in 0..CALLERS {
         let (database, begun, ended) = (arena.database.clone(), Arc::clone(&begun), Arc::clone(&ended));
-        callers.push(tokio::task::spawn(async move {
+        callers.push(crate::arena::beside(async move {
             database
                 .write(move |tx| {
                     begun.fetch_add(1, Ordering::SeqCst);
@@ -239,7 +239,7 @@ async fn racing_counters_lose_nothing(arena: Arena) {
     let mut callers = Vec::new();
     for number in 0..100 {
         let database = if number % 2 == 0 { arena.database.clone() } else { second.clone() };
-        callers.push(tokio::task::spawn(async move {
+        callers.push(crate::arena::beside(async move {
             database
                 .write(|tx| {
                     if tx.engine() == Engine::Postgres {
@@ -270,7 +270,7 @@ async fn one_bad_apple_does_not_spoil_the_group(arena: Arena) {
     let mut callers = Vec::new();
     for number in 0..200 {
         let database = arena.database.clone();
-        callers.push(tokio::task::spawn(async move {
+        callers.push(crate::arena::beside(async move {
             database
                 .write(move |tx| {
                     set(tx, &format!("n{number}"), "x")?;
@@ -358,7 +358,7 @@ async fn a_reader_sees_one_state(arena: Arena) {
     let (go, gone) = std::sync::mpsc::sync_channel::<()>(0);
     let gone = std::sync::Mutex::new(gone);
     let database = arena.database.clone();
-    let reading = tokio::task::spawn(async move {
+    let reading = crate::arena::beside(async move {
         database
             .read(move |read| {
                 let sql = "SELECT value FROM meta WHERE name = 'a'";
