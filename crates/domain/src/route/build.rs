@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use crate::environment::Environment;
 use crate::id::{AgentId, WorkspaceId};
 use crate::route::row::{NumberRow, NumberSettings, Row, RunningRow, WorkspaceRow};
@@ -12,16 +14,19 @@ use crate::route::table::{
     KnownRunning, KnownWorkspace, Own, Route, RouteKey, RouteTable, Running, Shared, Workspace,
 };
 
+/// How many of the last routes are kept at hand.
+const RECENT_MAX: usize = 4;
+
 /// Takes rows one by one and makes a table of them.
 pub struct Builder {
     shared: Shared,
     shards: Vec<Vec<(Hash, Entry)>>,
-    /// The route of the number before: rows mostly come in runs of numbers that share one.
-    last: Option<Last>,
+    /// The routes of the numbers before: rows mostly come in runs of numbers that share a few.
+    recent: ArrayVec<Recent, RECENT_MAX>,
 }
 
 /// A route that was held once, and is to be held for more numbers yet.
-struct Last {
+struct Recent {
     key: RouteKey,
     route: u32,
     more: u32,
@@ -30,7 +35,7 @@ struct Last {
 impl Builder {
     /// A builder that has seen nothing yet.
     pub fn new() -> Builder {
-        Builder { shared: Shared::default(), shards: vec![Vec::new(); SHARDS], last: None }
+        Builder { shared: Shared::default(), shards: vec![Vec::new(); SHARDS], recent: ArrayVec::new() }
     }
 
     /// Takes one row. A later row about the same thing replaces an earlier one.
@@ -45,7 +50,7 @@ impl Builder {
             }
             Row::Number((ingress, number), None) => {
                 let key = Key { ingress, number };
-                self.last_settle();
+                self.recent_settle();
                 let shard = &mut self.shards[Hash::of(key).shard()];
                 while let Some(place) = shard.iter().position(|(_, entry)| entry.key() == key) {
                     let (_, entry) = shard.swap_remove(place);
@@ -58,27 +63,28 @@ impl Builder {
 
     fn route_hold(&mut self, row: NumberRow) -> u32 {
         let key = route_key(&row);
-        if let Some(last) = &mut self.last
-            && last.key == key
-        {
-            last.more += 1;
-            return last.route;
+        if let Some(held) = self.recent.iter_mut().find(|held| held.key == key) {
+            held.more += 1;
+            return held.route;
         }
-        self.last_settle();
         let route = self.shared.route_hold(key.clone(), row.own);
-        self.last = Some(Last { key, route, more: 0 });
+        if self.recent.is_full() {
+            let oldest = self.recent.remove(0);
+            self.shared.routes.hold_more(&oldest.key, oldest.more);
+        }
+        self.recent.push(Recent { key, route, more: 0 });
         route
     }
 
-    fn last_settle(&mut self) {
-        if let Some(last) = self.last.take() {
-            self.shared.routes.hold_more(&last.key, last.more);
+    fn recent_settle(&mut self) {
+        for held in self.recent.drain(..) {
+            self.shared.routes.hold_more(&held.key, held.more);
         }
     }
 
     /// The table of all rows taken, which stand for this `route_version`.
     pub fn finish(mut self, version: u64) -> RouteTable {
-        self.last_settle();
+        self.recent_settle();
         let mut shared = self.shared;
         let mut numbers = 0;
         let shards = self
@@ -197,8 +203,10 @@ impl Shared {
         let workspace = self.workspace_hold(key.workspace_id);
         let running =
             key.assignment.map(|assignment| self.running_hold((assignment.agent_id, assignment.environment)));
-        let own = own
-            .map(|own| Own { zone: own.time_zone.as_ref().map(crate::hours::Zone::resolve), settings: *own });
+        let own = own.map(|own| {
+            let zone = own.time_zone.as_ref().map(crate::hours::Zone::resolve);
+            Box::new(Own { settings: *own, zone })
+        });
         self.routes.add(key.clone(), Route { key, workspace, running, own })
     }
 

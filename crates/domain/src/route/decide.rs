@@ -144,20 +144,20 @@ impl Cause {
 
 /// Decides about one call.
 pub fn decide<'t>(table: &'t RouteTable, call: &IncomingCall, now: Timestamp) -> Decision<'t> {
-    let mut reasons = Reasons::default();
-    let Some((entry, route)) = table.entry(Key { ingress: call.ingress, number: call.to }) else {
-        reasons.push(Reason::NumberUnknown);
-        return Decision {
-            number: None,
-            answering: None,
-            answer: Answer::Reject { cause: Cause::UnknownNumber },
-            reasons,
-        };
+    let mut decision = Decision {
+        number: None,
+        answering: None,
+        answer: Answer::Reject { cause: Cause::UnknownNumber },
+        reasons: Reasons::default(),
     };
-    reasons.push(Reason::NumberFound);
-    let place = Place::of(table, route);
-    let (answering, answer) = place.decide(call, now, &mut reasons);
-    Decision { number: Some(found(entry, route)), answering, answer, reasons }
+    let Some((entry, route)) = table.entry(Key { ingress: call.ingress, number: call.to }) else {
+        decision.reasons.push(Reason::NumberUnknown);
+        return decision;
+    };
+    decision.reasons.push(Reason::NumberFound);
+    decision.number = Some(found(entry, route));
+    (decision.answering, decision.answer) = Place::of(table, route).decide(call, now, &mut decision.reasons);
+    decision
 }
 
 /// A number's route with everything that it points to.

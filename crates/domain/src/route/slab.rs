@@ -4,7 +4,7 @@
 //! that what nobody holds any more makes room. None of them knows what a route is.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher as _};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 /// How many places one chunk of a slab has.
@@ -34,7 +34,8 @@ impl<T> Clone for Place<T> {
 /// Things by a small integer, in shared chunks.
 #[derive(Debug)]
 pub(super) struct Slab<T> {
-    chunks: Vec<Arc<Vec<Place<T>>>>,
+    /// Each of [`CHUNK`] places.
+    chunks: Vec<Arc<[Place<T>]>>,
     /// The first free place.
     free: u32,
     used: usize,
@@ -71,14 +72,17 @@ impl<T> Slab<T> {
             }
             return place;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Arc::new(Vec::new()));
-        }
-        let chunk = self.chunks.last_mut().expect("one was pushed if there was none");
-        let chunk = Arc::make_mut(chunk);
+        let first =
+            u32::try_from(self.chunks.len() * CHUNK).expect("a table holds fewer than four billion routes");
+        let mut chunk: Vec<Place<T>> = Vec::with_capacity(CHUNK);
         chunk.push(used);
-        let place = (self.chunks.len() - 1) * CHUNK + self.chunks.last().map_or(0, |chunk| chunk.len()) - 1;
-        u32::try_from(place).expect("a table holds fewer than four billion routes")
+        // The other places of the chunk are free, the last of them ends the list.
+        let end = first + u32::try_from(CHUNK).expect("small");
+        chunk.extend((first + 2..end).map(Place::Free));
+        chunk.push(Place::Free(NO_PLACE));
+        self.free = first + 1;
+        self.chunks.push(chunk.into());
+        first
     }
 
     fn replace(&mut self, place: u32, thing: T) {
@@ -106,8 +110,46 @@ impl<T> Slab<T> {
     }
 }
 
-/// The hash is the same in each process: keys are ids that we drew ourselves, so nobody can choose them to collide.
-type Hashed<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+type Hashed<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
+
+/// A quick hash, the same in each process: keys are mostly ids that we drew ourselves, so nobody can choose them to collide.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(u64::from(byte));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        let mixed = u128::from(self.0.rotate_left(23) ^ word) * 0x9E37_79B9_7F4A_7C15;
+        let bytes = mixed.to_le_bytes();
+        let half =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight of sixteen bytes"));
+        self.0 = half(0) ^ half(8);
+    }
+
+    fn write_u128(&mut self, word: u128) {
+        let bytes = word.to_le_bytes();
+        self.write(&bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// Values by their key, in shared shards.
 #[derive(Debug)]
@@ -129,7 +171,7 @@ impl<K, V> Default for Map<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Map<K, V> {
     fn shard_of(key: &K) -> usize {
-        let mut hasher = DefaultHasher::default();
+        let mut hasher = Mixer::default();
         key.hash(&mut hasher);
         // The map inside takes the hash's low and top bits; these are other ones.
         (hasher.finish() >> 40) as usize % MAP_SHARDS

@@ -56,7 +56,8 @@ pub(super) struct Route {
     pub(super) workspace: u32,
     /// The place of what the assigned agent runs.
     pub(super) running: Option<u32>,
-    pub(super) own: Option<Own>,
+    /// Boxed, since most numbers have none.
+    pub(super) own: Option<Box<Own>>,
 }
 
 /// A number's own settings, the time zone resolved.
@@ -103,6 +104,10 @@ impl KnownRunning {
     }
 
     pub(super) fn variant(&self, id: VariantId) -> Option<&Variant> {
+        // Few are found sooner without the index.
+        if self.variants.len() <= 8 {
+            return self.row.content.variant(id);
+        }
         let found = self.variants.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         self.row.content.variants.get(self.variants[found].1 as usize)
     }
