@@ -4,17 +4,23 @@
 //! Settings come from `--config`, the environment and the defaults (`config.rs`); a client's address and key from its own options.
 
 pub mod agents;
+pub mod audit;
 pub mod callouts;
 pub mod calls;
 pub mod client;
+pub mod doctor;
+pub mod migrate;
 pub mod numbers;
 pub mod route;
+pub mod secrets;
 mod text;
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use database::{Database, DbError};
 
 pub use self::client::Failure;
 use crate::config::Config;
@@ -34,6 +40,10 @@ enum Command {
     Callouts(callouts::CalloutsArgs),
     Route(route::RouteArgs),
     Calls(calls::CallsArgs),
+    Migrate(migrate::MigrateArgs),
+    Doctor(doctor::DoctorArgs),
+    Secrets(secrets::SecretsArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Reads the command line and does what it says. Whoever reads the output gets nothing else on it: faults go to standard error.
@@ -63,6 +73,10 @@ impl Cli {
             Command::Callouts(args) => args.run().await,
             Command::Route(args) => args.run().await,
             Command::Calls(args) => args.run().await,
+            Command::Migrate(args) => args.run().await,
+            Command::Doctor(args) => args.run().await,
+            Command::Secrets(args) => args.run().await,
+            Command::Audit(args) => args.run().await,
         }
     }
 }
@@ -79,5 +93,27 @@ impl ConfigArgs {
     /// Reads the settings.
     pub fn load(&self) -> Result<Config, Failure> {
         Config::load(self.config.as_deref()).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+/// Opens the database of these settings, its folder made where it is missing.
+async fn open(config: &Config) -> Result<Database, Failure> {
+    if config.database_url.is_none() {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&config.data_dir);
+        made.map_err(|error| {
+            Failure::Usage(format!("failed to make data_dir {}: {error}", config.data_dir.display()))
+        })?;
+    }
+    Database::open(config.database_settings()).await.map_err(refused)
+}
+
+/// An error of the database as the command line tells it.
+fn refused(error: DbError) -> Failure {
+    match error {
+        DbError::Unavailable(_) | DbError::ReadOnly(_) | DbError::Full(_) => {
+            Failure::Unreachable(error.to_string())
+        }
+        DbError::Corrupt(_) => Failure::Found(error.to_string()),
+        other => Failure::Refused(other.to_string()),
     }
 }

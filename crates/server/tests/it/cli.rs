@@ -47,8 +47,11 @@ fn help_reads_as_it_was_last_reviewed() {
     root.build();
     commands(&root, "switchboard", &mut |name, command| {
         let help = command.clone().render_help().to_string();
-        let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-        let _ = write!(text, "$ {name} --help\n{help}\n");
+        let _ = writeln!(text, "$ {name} --help");
+        for line in help.lines() {
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        text.push('\n');
     });
     expect_file!["./cli_help.txt"].assert_eq(&text);
 }
@@ -90,4 +93,77 @@ fn a_server_that_is_not_there_is_exit_code_3() {
     let (exit, _, err) = run(&["numbers", "list", "--url", &url, "--key-file", key.to_str().unwrap()]);
     assert_eq!(exit, Some(3), "{err}");
     assert!(err.contains("failed to reach") && err.contains("refused"), "{err}");
+}
+
+/// Runs the program with a data folder of its own.
+fn run_in(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Process::new(SWITCHBOARD)
+        .args(arguments)
+        .env_clear()
+        .env("SWITCHBOARD_DATA_DIR", folder.join("data"))
+        .env("SWITCHBOARD_LISTEN", "127.0.0.1:0")
+        .output()
+        .expect("the program was built for this test");
+    let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (exit, out, err) = run_in(folder.path(), &["doctor"]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+    assert!(out.contains("the first start makes it"), "{out}");
+    assert!(!folder.path().join("data").exists(), "looking changes nothing");
+
+    let (exit, out, err) = run_in(folder.path(), &["migrate"]);
+    assert_eq!(exit, Some(0), "{err}");
+    assert!(out.contains("schema"), "{out}");
+    let (exit, out, err) = run_in(folder.path(), &["doctor", "--json"]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let levels: Vec<(&str, &str)> = found["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| (found["check"].as_str().unwrap(), found["level"].as_str().unwrap()))
+        .collect();
+    for check in ["settings", "data folder", "database", "clock", "key file", "port"] {
+        assert!(levels.contains(&(check, "ok")), "{check}: {out}");
+    }
+    assert!(levels.contains(&("public_url", "warn")) && levels.contains(&("store", "warn")), "{out}");
+
+    // A database that is none, and a key that others may read.
+    std::fs::write(
+        folder.path().join("data/switchboard.sqlite"),
+        "this was a database once, and now it is not",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("data.key"), "not a key").unwrap();
+    let (exit, out, err) = run_in(folder.path(), &["doctor"]);
+    assert_eq!(exit, Some(4), "{out}{err}");
+    assert!(
+        out.contains("fail  database") && out.contains("fail  key file") && out.contains("chmod 600"),
+        "{out}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switchboard.toml");
+    std::fs::write(&file, "listen = \"0.0.0.0:7600\"\n").unwrap();
+    let (exit, _, err) = run(&["doctor", "--config", file.to_str().unwrap()]);
+    assert_eq!(exit, Some(2), "{err}");
+    assert!(err.contains("trusted_proxies"), "{err}");
+}
+
+#[test]
+fn an_empty_installation_has_whole_chains_and_no_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (exit, out, err) = run_in(folder.path(), &["audit", "verify"]);
+    assert_eq!((exit, out.lines().next()), (Some(0), Some("Workspace  Id  Entries  Chain")), "{err}");
+    let (exit, out, err) = run_in(folder.path(), &["secrets", "status"]);
+    assert_eq!(exit, Some(0), "{err}");
+    assert!(out.contains("key expected  none yet"), "{out}");
 }

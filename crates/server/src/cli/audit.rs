@@ -1,0 +1,126 @@
+//! `switchboard audit`: proves that nobody changed what was written down. Each workspace's entries are a chain of hashes; an anchor
+//! kept elsewhere also finds a chain that was written anew, or cut off at its end.
+
+use std::path::PathBuf;
+
+use database::audit::{AuditHead, audit_heads, audit_verify};
+use database::workspaces::workspace_list;
+
+use super::client::Failure;
+use super::text::{say, say_json, table, visible};
+use super::{ConfigArgs, refused};
+
+/// How many workspaces are read at once.
+const PAGE: u32 = 200;
+/// The largest anchor file, in bytes.
+const ANCHOR_BYTES_MAX: u64 = 16 << 20;
+
+/// Check the audit log
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AuditCommand {
+    /// Check every workspace's chain from its first entry to its end
+    #[command(
+        after_help = "Keep the anchor on another machine: whoever can write the database could write a whole new chain, but not one that the anchor saw. \
+                      Ends with exit code 4 if a chain is broken.\n\n\
+                      Examples:\n  switchboard audit verify\n  switchboard audit verify --save-anchor audit-anchor.json\n  \
+                      switchboard audit verify --anchor audit-anchor.json"
+    )]
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Also compare with the ends that were seen when this file was saved
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
+        /// Save where each chain ends now
+        #[arg(long, value_name = "FILE")]
+        save_anchor: Option<PathBuf>,
+        /// Print JSON instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl AuditArgs {
+    /// Does it.
+    pub async fn run(self) -> Result<(), Failure> {
+        let AuditCommand::Verify { config, anchor, save_anchor, json } = self.command;
+        let anchors = match &anchor {
+            Some(path) => read_anchor(path)?,
+            None => Vec::new(),
+        };
+        let database = super::open(&config.load()?).await?;
+        let mut names = Vec::new();
+        loop {
+            let after = names.last().map(|&(id, _)| id);
+            let page = database.read(move |read| workspace_list(read, after, PAGE)).await.map_err(refused)?;
+            let full = page.len() == PAGE as usize;
+            names.extend(page.into_iter().map(|workspace| (workspace.id, workspace.name)));
+            if !full {
+                break;
+            }
+        }
+        let (mut rows, mut broken) = (Vec::new(), 0);
+        for (id, name) in names {
+            let anchor = anchors.iter().find(|head| head.workspace == id).cloned();
+            let outcome = database
+                .in_bulk()
+                .read(move |read| audit_verify(read, id, anchor.as_ref()))
+                .await
+                .map_err(refused)?;
+            broken += usize::from(outcome.is_err());
+            rows.push((id, name, outcome));
+        }
+        if let Some(path) = &save_anchor {
+            let heads = database.read(audit_heads).await.map_err(refused)?;
+            let text = serde_json::to_string_pretty(&heads).expect("heads are plain values");
+            std::fs::write(path, text + "\n")
+                .map_err(|error| Failure::Usage(format!("failed to write {}: {error}", path.display())))?;
+        }
+        database.close().await;
+        if json {
+            let list: Vec<serde_json::Value> = rows
+                .iter()
+                .map(|(id, name, outcome)| {
+                    serde_json::json!({
+                        "workspace_id": id.to_string(), "workspace": name,
+                        "entries": outcome.as_ref().ok(), "broken": outcome.as_ref().err().map(ToString::to_string),
+                    })
+                })
+                .collect();
+            say_json(&serde_json::json!({ "data": list }));
+        } else {
+            let cells: Vec<Vec<String>> = rows
+                .iter()
+                .map(|(id, name, outcome)| {
+                    let (count, verdict) = match outcome {
+                        Ok(count) => (count.to_string(), "whole".to_owned()),
+                        Err(why) => (String::new(), why.to_string()),
+                    };
+                    vec![visible(name), id.to_string(), count, verdict]
+                })
+                .collect();
+            say(&table(&["Workspace", "Id", "Entries", "Chain"], &cells));
+        }
+        if broken == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Found(format!("the chains of {broken} workspaces are broken")))
+        }
+    }
+}
+
+fn read_anchor(path: &PathBuf) -> Result<Vec<AuditHead>, Failure> {
+    let usage = |why: String| Failure::Usage(format!("failed to read the anchor {}: {why}", path.display()));
+    let found = std::fs::metadata(path).map_err(|error| usage(error.to_string()))?;
+    if found.len() > ANCHOR_BYTES_MAX {
+        return Err(usage(format!("it is larger than {ANCHOR_BYTES_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| usage(error.to_string()))
+}
