@@ -94,14 +94,14 @@ pub(crate) fn offset(at: usize) -> u32 {
     at as u32
 }
 
-/// Room for a usual message's headers, so that reading one allocates nothing.
-const LINES_USUAL: usize = 48;
+/// Room for a usual message's headers, made once: reading into the same index again allocates nothing.
+const LINES_USUAL: usize = 20;
 
 impl Default for Index {
     fn default() -> Index {
         Index {
             start: Start::Response { status: Status::TRYING, reason: 0, reason_end: 0 },
-            lines: Vec::with_capacity(LINES_USUAL),
+            lines: Vec::new(),
             headers_end: 0,
             body: 0,
             flaw: None,
@@ -113,6 +113,7 @@ impl Index {
     /// Reads the positions of one message. `bytes` begin with the start line.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         self.lines.clear();
+        self.lines.reserve(LINES_USUAL);
         self.flaw = None;
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ParseError::TooLarge);

@@ -1,0 +1,182 @@
+//! Dialogs (RFC 3261 §12): what two user agents agree on so that they find each other again.
+
+use crate::edit::UnsafeText;
+use crate::header::HeaderError;
+use crate::header::name::Name;
+use crate::limits::CSEQ_MAX;
+use crate::message::Message;
+use crate::method::Method;
+use crate::print::RequestBuilder;
+use crate::transaction::one_line;
+use crate::uri::Uri;
+
+/// One side's view of a dialog.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dialog {
+    call_id: Vec<u8>,
+    /// Our own From value, tag and all.
+    local: Vec<u8>,
+    local_tag: Vec<u8>,
+    /// Our own To value: theirs.
+    remote: Vec<u8>,
+    remote_tag: Vec<u8>,
+    /// Their Contact: where requests go.
+    target: Vec<u8>,
+    /// The proxies to go through, the nearest first.
+    routes: Vec<Vec<u8>>,
+    /// The CSeq number of our last request, or of the INVITE.
+    local_number: u32,
+    /// The INVITE's, which its ACK repeats.
+    invite_number: u32,
+    remote_number: Option<u32>,
+}
+
+/// Why a message makes no dialog.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DialogError {
+    /// A header cannot be used.
+    Header(HeaderError),
+    /// A tag or the Contact is missing.
+    Incomplete,
+}
+
+impl std::fmt::Display for DialogError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DialogError::Header(error) => write!(f, "no dialog: {error}"),
+            DialogError::Incomplete => f.write_str("no dialog: a tag or the Contact is missing"),
+        }
+    }
+}
+
+impl std::error::Error for DialogError {}
+
+impl From<HeaderError> for DialogError {
+    fn from(error: HeaderError) -> DialogError {
+        DialogError::Header(error)
+    }
+}
+
+impl Dialog {
+    /// The caller's view, from a response with a To tag (§12.1.2).
+    pub fn from_answer(response: &Message) -> Result<Dialog, DialogError> {
+        let number = response.cseq()?.number;
+        let mut routes: Vec<Vec<u8>> = response.list(Name::RecordRoute).map(<[u8]>::to_vec).collect();
+        routes.reverse();
+        Ok(Dialog {
+            call_id: response.call_id()?.to_vec(),
+            local: one_line(response.single(Name::From)?).into_owned(),
+            local_tag: response.from()?.tag().unwrap_or_default().to_vec(),
+            remote: one_line(response.single(Name::To)?).into_owned(),
+            remote_tag: response.to()?.tag().ok_or(DialogError::Incomplete)?.to_vec(),
+            target: contact(response)?,
+            routes,
+            local_number: number,
+            invite_number: number,
+            remote_number: None,
+        })
+    }
+
+    /// The callee's view, from the request and the tag that our answers to it carry (§12.1.1).
+    pub fn from_request(request: &Message, tag: &[u8]) -> Result<Dialog, DialogError> {
+        let number = request.cseq()?.number;
+        let mut local = one_line(request.single(Name::To)?).into_owned();
+        local.extend_from_slice(b";tag=");
+        local.extend_from_slice(tag);
+        Ok(Dialog {
+            call_id: request.call_id()?.to_vec(),
+            local,
+            local_tag: tag.to_vec(),
+            remote: one_line(request.single(Name::From)?).into_owned(),
+            remote_tag: request.from()?.tag().unwrap_or_default().to_vec(),
+            target: contact(request)?,
+            routes: request.list(Name::RecordRoute).map(<[u8]>::to_vec).collect(),
+            local_number: 0,
+            invite_number: number,
+            remote_number: Some(number),
+        })
+    }
+
+    /// The Call-ID.
+    pub fn call_id(&self) -> &[u8] {
+        &self.call_id
+    }
+
+    /// Where the other side is reached, as a URI.
+    pub fn target(&self) -> &[u8] {
+        &self.target
+    }
+
+    /// Whether a request from the other side belongs here.
+    pub fn is_of(&self, request: &Message) -> bool {
+        request.call_id() == Ok(&self.call_id)
+            && request.to().is_ok_and(|to| to.tag() == Some(&self.local_tag))
+            && request.from().is_ok_and(|from| from.tag().unwrap_or_default() == self.remote_tag)
+    }
+
+    /// Notes a request of the other side; false if it comes out of order and is owed a 500 (§12.2.2).
+    pub fn note_request(&mut self, request: &Message) -> bool {
+        let Ok(cseq) = request.cseq() else { return false };
+        if self.remote_number.is_some_and(|last| cseq.number <= last) && cseq.method != Method::Ack {
+            return false;
+        }
+        if cseq.method != Method::Ack {
+            self.remote_number = Some(cseq.number);
+        }
+        // A re-INVITE or UPDATE may move the other side (§12.2.2).
+        if matches!(cseq.method, Method::Invite | Method::Update)
+            && let Ok(target) = contact(request)
+        {
+            self.target = target;
+        }
+        true
+    }
+
+    /// A request to the other side (§12.2.1.1). Contact, if it needs one, is the caller's to add; Via is the
+    /// endpoint's.
+    pub fn request(&mut self, method: Method) -> RequestBuilder {
+        self.local_number = self.local_number.saturating_add(1).min(CSEQ_MAX);
+        if method == Method::Invite {
+            self.invite_number = self.local_number;
+        }
+        self.build(method, self.local_number)
+    }
+
+    /// The ACK for a 2xx (§13.2.2.4).
+    pub fn ack(&self) -> Result<Message, UnsafeText> {
+        self.build(Method::Ack, self.invite_number).build()
+    }
+
+    fn build(&self, method: Method, number: u32) -> RequestBuilder {
+        // §12.2.1.1: a strict router (one without `lr`) takes the request-URI's place, and the target goes last.
+        let first_is_strict = self.routes.first().is_some_and(|route| !is_loose(route));
+        let (uri, routes): (Vec<u8>, Vec<Vec<u8>>) = if first_is_strict {
+            let uri = crate::header::address::Address::parse(&self.routes[0])
+                .map_or_else(|| self.target.clone(), |address| address.uri_text.to_vec());
+            let last = [b"<".as_slice(), &self.target, b">"].concat();
+            (uri, self.routes[1..].iter().cloned().chain([last]).collect())
+        } else {
+            (self.target.clone(), self.routes.clone())
+        };
+        let mut builder = RequestBuilder::new(method, uri).header("Max-Forwards", "70");
+        for route in routes {
+            builder = builder.header("Route", one_line(&route));
+        }
+        builder
+            .header("From", &self.local)
+            .header("To", &self.remote)
+            .header("Call-ID", &self.call_id)
+            .header("CSeq", format!("{number} {method}"))
+    }
+}
+
+fn is_loose(route: &[u8]) -> bool {
+    crate::header::address::Address::parse(route)
+        .and_then(|address| address.uri().ok())
+        .is_some_and(|uri| matches!(uri, Uri::Sip(uri) if uri.is_loose()))
+}
+
+fn contact(message: &Message) -> Result<Vec<u8>, DialogError> {
+    let contact = message.contacts().next().ok_or(DialogError::Incomplete)??;
+    Ok(contact.uri_text.to_vec())
+}

@@ -1,0 +1,461 @@
+//! Digest authentication (RFC 7616 as RFC 8760 brings it to SIP): SHA-256 and MD5, `qop=auth`.
+//!
+//! As a server: [`Authenticator`] challenges and verifies. Its nonces are made from a key, bound to a realm label,
+//! live for a minute and are counted, so that no answer is taken twice; a flood of challenges stores nothing, because
+//! only a nonce that was answered rightly is remembered.
+//!
+//! As a client: [`answer`] answers a challenge for the configured realm and no other. How often is the caller's
+//! business: once per request, and once more if the server says `stale`.
+
+mod nonce;
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+
+use crate::header::name::Name;
+use crate::keyed::{Keys, is_same_secret};
+use crate::message::Message;
+use crate::scan::Scan;
+use crate::time::Instant;
+use crate::uri::Uri;
+use nonce::{Nonces, Use};
+
+/// A password. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// A secret of these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
+        Secret(bytes.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What a client answers challenges with.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+    /// The realm they are for; a challenge of another realm is not answered. `None`: whatever realm this peer names.
+    pub realm: Option<String>,
+}
+
+/// Hash functions, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// SHA-256.
+    Sha256,
+    /// MD5, for those who know nothing else.
+    Md5,
+}
+
+impl Algorithm {
+    /// As in a header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Md5 => "MD5",
+        }
+    }
+
+    fn read(text: &[u8]) -> Option<Algorithm> {
+        [Algorithm::Sha256, Algorithm::Md5]
+            .into_iter()
+            .find(|a| text.eq_ignore_ascii_case(a.as_str().as_bytes()))
+    }
+
+    /// `H(part:part:…)` in hexadecimal.
+    fn hash(self, parts: &[&[u8]]) -> String {
+        let text = parts.join(&b':');
+        match self {
+            Algorithm::Sha256 => hex(&Sha256::digest(&text)),
+            Algorithm::Md5 => hex(&Md5::digest(&text)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What goes into a response (RFC 7616 §3.4.1).
+struct Inputs<'a> {
+    username: &'a [u8],
+    realm: &'a [u8],
+    password: &'a [u8],
+    nonce: &'a [u8],
+    method: &'a [u8],
+    uri: &'a [u8],
+    /// `nc` and `cnonce`, with `qop=auth`.
+    counted: Option<(&'a [u8], &'a [u8])>,
+}
+
+fn response(algorithm: Algorithm, inputs: &Inputs<'_>) -> String {
+    let a1 = algorithm.hash(&[inputs.username, inputs.realm, inputs.password]);
+    let a2 = algorithm.hash(&[inputs.method, inputs.uri]);
+    match inputs.counted {
+        Some((nc, cnonce)) => {
+            algorithm.hash(&[a1.as_bytes(), inputs.nonce, nc, cnonce, b"auth", a2.as_bytes()])
+        }
+        None => algorithm.hash(&[a1.as_bytes(), inputs.nonce, a2.as_bytes()]),
+    }
+}
+
+/// The parameters of a challenge or of credentials: `name=value, name="value"`.
+#[derive(Clone, Copy)]
+struct AuthParams<'a> {
+    scan: Scan<'a>,
+}
+
+impl<'a> AuthParams<'a> {
+    /// Behind the scheme, if the scheme is Digest.
+    fn of(value: &'a [u8]) -> Option<AuthParams<'a>> {
+        let mut scan = Scan::new(value);
+        let scheme = scan.token()?;
+        scan.space();
+        scheme.eq_ignore_ascii_case(b"Digest").then_some(AuthParams { scan })
+    }
+
+    /// The value of a parameter that stands exactly once, without its quotes. `None` also when anything breaks the
+    /// grammar: credentials that can be read in two ways are none.
+    fn find(self, name: &str) -> Option<&'a [u8]> {
+        let mut scan = self.scan;
+        let mut found = None;
+        loop {
+            let param = scan.token()?;
+            if !scan.eat_spaced(b'=') {
+                return None;
+            }
+            let value = if scan.peek() == Some(b'"') {
+                scan.quoted()?
+            } else {
+                scan.take_while(|byte| byte > b' ' && byte != b',' && byte != b'"')
+            };
+            if param.eq_ignore_ascii_case(name.as_bytes()) && found.replace(value).is_some() {
+                return None;
+            }
+            scan.space();
+            if scan.is_done() {
+                return found;
+            }
+            if !scan.eat_spaced(b',') {
+                return None;
+            }
+        }
+    }
+}
+
+/// Whether the asker is a user agent or a proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asker {
+    /// 401, WWW-Authenticate, Authorization.
+    UserAgent,
+    /// 407, Proxy-Authenticate, Proxy-Authorization.
+    Proxy,
+}
+
+impl Asker {
+    /// The status of a challenge.
+    pub fn status(self) -> crate::Status {
+        crate::Status::known(if self == Asker::Proxy { 407 } else { 401 })
+    }
+
+    fn challenge_header(self) -> Name {
+        if self == Asker::Proxy { Name::ProxyAuthenticate } else { Name::WwwAuthenticate }
+    }
+
+    fn answer_header(self) -> Name {
+        if self == Asker::Proxy { Name::ProxyAuthorization } else { Name::Authorization }
+    }
+}
+
+/// What came of looking at a request's credentials.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// They are right, and were never used before.
+    Accepted {
+        /// Whose they are.
+        username: String,
+    },
+    /// There are none for this realm: challenge.
+    Missing,
+    /// They are right but the nonce is too old or forgotten: challenge with `stale`.
+    Stale,
+    /// They are wrong, used already, or for something else.
+    Refused(Refused),
+}
+
+/// Why credentials are refused. For logs; the peer only sees another challenge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// They cannot be read, or a needed parameter is missing.
+    Malformed,
+    /// An algorithm that we do not offer.
+    Algorithm,
+    /// No `qop=auth`: without a count nobody could tell a replay.
+    Qop,
+    /// Not our nonce, or made for another realm.
+    Nonce,
+    /// The digest's URI is not the request's.
+    Uri,
+    /// The user is not known or the password is wrong.
+    Password,
+    /// The count was used already.
+    Replay,
+}
+
+/// Challenges and verifies, as a server.
+///
+/// ```
+/// use sip::digest::{answer, Asker, Authenticator, Credentials, Secret, Verdict};
+/// use sip::{Instant, Keys, Message, ResponseBuilder, Name};
+/// # let mut request = Message::parse(b"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+/// #     To: <sip:a@b>\r\nFrom: <sip:c@d>;tag=1\r\nCall-ID: x\r\nCSeq: 1 REGISTER\r\n\r\n")?;
+/// let now = Instant::ZERO;
+/// let mut server = Authenticator::new(&Keys { shared: [1; 32], unique: [2; 32] });
+/// assert_eq!(server.verify(now, &request, Asker::UserAgent, "trunk-1", |_| None), Verdict::Missing);
+///
+/// let mut challenge = ResponseBuilder::new(&request, Asker::UserAgent.status());
+/// for (name, value) in server.challenge(now, Asker::UserAgent, "trunk-1", false) {
+///     challenge = challenge.header(name.as_str(), value);
+/// }
+/// let me = Credentials { username: "alice".into(), password: Secret::new("secret"), realm: Some("trunk-1".into()) };
+/// let (name, value) = answer(&challenge.build()?, &me, b"REGISTER", b"sip:example.com", 1).expect("our realm");
+/// request.set(name, value.as_bytes())?;
+///
+/// let password = |user: &str| (user == "alice").then(|| Secret::new("secret"));
+/// let verdict = server.verify(now, &request, Asker::UserAgent, "trunk-1", password);
+/// assert_eq!(verdict, Verdict::Accepted { username: "alice".into() });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Authenticator {
+    nonces: Nonces,
+}
+
+impl Authenticator {
+    /// One that has not seen anything yet.
+    pub fn new(keys: &Keys) -> Authenticator {
+        Authenticator { nonces: Nonces::new(keys) }
+    }
+
+    /// The headers of a challenge, SHA-256 first (RFC 8760 §2.4).
+    pub fn challenge(
+        &mut self,
+        now: Instant,
+        asker: Asker,
+        realm: &str,
+        is_stale: bool,
+    ) -> Vec<(Name, String)> {
+        let nonce = self.nonces.make(now, realm);
+        let opaque = self.nonces.opaque(realm);
+        let stale = if is_stale { ", stale=true" } else { "" };
+        let realm = realm.replace(['"', '\\', '\r', '\n', '\0'], "");
+        [Algorithm::Sha256, Algorithm::Md5]
+            .map(|algorithm| {
+                let name = algorithm.as_str();
+                let value = format!(
+                    "Digest realm=\"{realm}\", nonce=\"{nonce}\", opaque=\"{opaque}\", algorithm={name}, \
+                     qop=\"auth\"{stale}"
+                );
+                (asker.challenge_header(), value)
+            })
+            .into()
+    }
+
+    /// Looks at a request's credentials for this realm. `password` is asked for the user's; an unknown user costs as
+    /// much time as a wrong password.
+    pub fn verify(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        asker: Asker,
+        realm: &str,
+        password: impl FnOnce(&str) -> Option<Secret>,
+    ) -> Verdict {
+        let mut all = request.lines(asker.answer_header()).filter_map(AuthParams::of);
+        let Some(params) = all.find(|params| params.find("realm") == Some(realm.as_bytes())) else {
+            return Verdict::Missing;
+        };
+        match self.check(now, request, params, realm, password) {
+            Ok(Ok(username)) => Verdict::Accepted { username },
+            Ok(Err(Stale)) => Verdict::Stale,
+            Err(refused) => Verdict::Refused(refused),
+        }
+    }
+
+    fn check(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        params: AuthParams<'_>,
+        realm: &str,
+        password: impl FnOnce(&str) -> Option<Secret>,
+    ) -> Result<Result<String, Stale>, Refused> {
+        let find = |name| params.find(name).ok_or(Refused::Malformed);
+        let username = std::str::from_utf8(find("username")?).map_err(|_| Refused::Malformed)?;
+        let (nonce, uri, given) = (find("nonce")?, find("uri")?, find("response")?);
+        let algorithm = match params.find("algorithm") {
+            Some(text) => Algorithm::read(text).ok_or(Refused::Algorithm)?,
+            None => Algorithm::Md5,
+        };
+        if !params.find("qop").is_some_and(|qop| qop.eq_ignore_ascii_case(b"auth")) {
+            return Err(Refused::Qop);
+        }
+        let (nc, cnonce) = (find("nc")?, find("cnonce")?);
+        let count = read_count(nc).ok_or(Refused::Malformed)?;
+        let issued = self.nonces.read(nonce, realm).ok_or(Refused::Nonce)?;
+        if !is_same_uri(uri, request.uri_text()) {
+            return Err(Refused::Uri);
+        }
+        let secret = password(username);
+        let expected = response(
+            algorithm,
+            &Inputs {
+                username: username.as_bytes(),
+                realm: realm.as_bytes(),
+                password: secret.as_ref().map_or(b"no such user", |secret| &secret.0),
+                nonce,
+                method: request.method_text(),
+                uri,
+                counted: Some((nc, cnonce)),
+            },
+        );
+        let is_right = is_same_secret(expected.as_bytes(), given.to_ascii_lowercase().as_slice());
+        if !is_right || secret.is_none() {
+            return Err(Refused::Password);
+        }
+        // Only now, so that nobody without the password can use up a count or learn what is remembered.
+        match self.nonces.use_once(now, issued, count) {
+            Use::Fresh => Ok(Ok(username.to_owned())),
+            Use::Stale => Ok(Err(Stale)),
+            Use::Replay => Err(Refused::Replay),
+        }
+    }
+
+    /// How many nonces are remembered.
+    pub fn remembered(&self) -> usize {
+        self.nonces.len()
+    }
+}
+
+/// The nonce is too old; all else was right.
+struct Stale;
+
+/// `nc`: eight hexadecimal digits, above zero.
+fn read_count(text: &[u8]) -> Option<u32> {
+    let is_count = text.len() == 8 && text.iter().all(u8::is_ascii_hexdigit);
+    let count = u32::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()?;
+    (is_count && count > 0).then_some(count)
+}
+
+fn is_same_uri(a: &[u8], b: &[u8]) -> bool {
+    a == b || matches!((Uri::parse(a), Uri::parse(b)), (Ok(a), Ok(b)) if a.is_equivalent(&b))
+}
+
+/// Whether a challenge says that only the nonce was too old.
+pub fn is_stale(challenge: &Message) -> bool {
+    [Name::WwwAuthenticate, Name::ProxyAuthenticate].into_iter().any(|name| {
+        challenge
+            .lines(name)
+            .filter_map(AuthParams::of)
+            .any(|params| params.find("stale").is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")))
+    })
+}
+
+/// The header that answers a 401 or 407, or `None` if no challenge in it is one we answer: another realm, an unknown
+/// algorithm, a protection we do not offer.
+///
+/// `count` is how often this nonce has been answered, counting this time.
+pub fn answer(
+    challenge: &Message,
+    credentials: &Credentials,
+    method: &[u8],
+    uri: &[u8],
+    count: u32,
+) -> Option<(Name, String)> {
+    let asker = match challenge.status()?.code() {
+        401 => Asker::UserAgent,
+        407 => Asker::Proxy,
+        _ => return None,
+    };
+    [Algorithm::Sha256, Algorithm::Md5].into_iter().find_map(|algorithm| {
+        challenge.lines(asker.challenge_header()).filter_map(AuthParams::of).find_map(|params| {
+            let offered = params.find("algorithm").map_or(Some(Algorithm::Md5), Algorithm::read)?;
+            let value = (offered == algorithm)
+                .then(|| answer_one(params, algorithm, credentials, method, uri, count))??;
+            Some((asker.answer_header(), value))
+        })
+    })
+}
+
+fn answer_one(
+    params: AuthParams<'_>,
+    algorithm: Algorithm,
+    credentials: &Credentials,
+    method: &[u8],
+    uri: &[u8],
+    count: u32,
+) -> Option<String> {
+    let realm = params.find("realm")?;
+    let nonce = params.find("nonce")?;
+    if credentials.realm.as_ref().is_some_and(|wanted| wanted.as_bytes() != realm) {
+        return None;
+    }
+    let offers = |qop: &[u8]| {
+        qop.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"auth"))
+    };
+    let has_qop = match params.find("qop") {
+        Some(qop) if !offers(qop) => return None,
+        qop => qop.is_some(),
+    };
+    let nc = format!("{count:08x}");
+    // It need not be secret, only ours and not the server's to choose: made from what the server does not know.
+    let cnonce = Algorithm::Sha256.hash(&[&credentials.password.0, nonce, uri, nc.as_bytes(), b"cnonce"]);
+    let cnonce = &cnonce.as_bytes()[..16];
+    let digest = response(
+        algorithm,
+        &Inputs {
+            username: credentials.username.as_bytes(),
+            realm,
+            password: &credentials.password.0,
+            nonce,
+            method,
+            uri,
+            counted: has_qop.then_some((nc.as_bytes(), cnonce)),
+        },
+    );
+    // A header that would not be ASCII is none that a server of this protocol could have asked for.
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    let mut value = format!(
+        "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{digest}\", algorithm={}",
+        credentials.username,
+        text(realm)?,
+        text(nonce)?,
+        text(uri)?,
+        algorithm.as_str(),
+    );
+    if has_qop {
+        value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{}\"", text(cnonce)?));
+    }
+    if let Some(opaque) = params.find("opaque") {
+        value.push_str(&format!(", opaque=\"{}\"", text(opaque)?));
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests;

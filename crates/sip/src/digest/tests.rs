@@ -1,0 +1,215 @@
+//! The RFC's own figures, and everything that must not pass.
+
+use super::*;
+use crate::print::ResponseBuilder;
+use std::time::Duration;
+
+#[test]
+fn rfc7616_examples() {
+    // RFC 7616 §3.9.1.
+    let inputs = Inputs {
+        username: b"Mufasa",
+        realm: b"http-auth@example.org",
+        password: b"Circle of Life",
+        nonce: b"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
+        method: b"GET",
+        uri: b"/dir/index.html",
+        counted: Some((b"00000001", b"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")),
+    };
+    assert_eq!(response(Algorithm::Md5, &inputs), "8ca523f5e9506fed4657c9700eebdbec");
+    assert_eq!(
+        response(Algorithm::Sha256, &inputs),
+        "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"
+    );
+}
+
+const REALM: &str = "trunk-1";
+
+fn request(uri: &str, authorization: &str) -> Message {
+    let line =
+        if authorization.is_empty() { String::new() } else { format!("Authorization: {authorization}\r\n") };
+    let text = format!(
+        "REGISTER {uri} SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n\
+         Call-ID: x\r\nCSeq: 1 REGISTER\r\n{line}\r\n"
+    );
+    Message::parse(text.as_bytes()).unwrap()
+}
+
+fn authenticator() -> Authenticator {
+    Authenticator::new(&Keys { shared: [1; 32], unique: [2; 32] })
+}
+
+fn challenge(server: &mut Authenticator, now: Instant, realm: &str, stale: bool) -> Message {
+    let request = request("sip:example.com", "");
+    let mut builder = ResponseBuilder::new(&request, Asker::UserAgent.status());
+    for (name, value) in server.challenge(now, Asker::UserAgent, realm, stale) {
+        builder = builder.header(name.as_str(), value);
+    }
+    builder.build().unwrap()
+}
+
+fn alice() -> Credentials {
+    Credentials { username: "alice".into(), password: Secret::new("secret"), realm: Some(REALM.into()) }
+}
+
+fn verify(server: &mut Authenticator, now: Instant, request: &Message) -> Verdict {
+    server.verify(now, request, Asker::UserAgent, REALM, |user| {
+        (user == "alice").then(|| Secret::new("secret"))
+    })
+}
+
+fn answer_to(challenge: &Message, uri: &str, count: u32) -> String {
+    answer(challenge, &alice(), b"REGISTER", uri.as_bytes(), count).unwrap().1
+}
+
+#[test]
+fn no_answer_is_taken_twice() {
+    let mut server = authenticator();
+    let uri = "sip:example.com";
+    let mut now = Instant::ZERO;
+    for round in 0..2_500u32 {
+        now = now + Duration::from_millis(20);
+        let challenge = challenge(&mut server, now, REALM, false);
+        let good = answer_to(&challenge, uri, 1 + round % 3);
+        let accepted = Verdict::Accepted { username: "alice".into() };
+        assert_eq!(verify(&mut server, now, &request(uri, &good)), accepted);
+        // The same again; for another URI; later; with a count that was used.
+        assert_eq!(verify(&mut server, now, &request(uri, &good)), Verdict::Refused(Refused::Replay));
+        assert_eq!(
+            verify(&mut server, now, &request("sip:other.com", &good)),
+            Verdict::Refused(Refused::Uri)
+        );
+        let late = now + Duration::from_secs(61);
+        assert_eq!(verify(&mut server, late, &request(uri, &good)), Verdict::Stale);
+        let lower = answer_to(&challenge, uri, 1);
+        assert_eq!(
+            verify(&mut server, now, &request(uri, &lower)),
+            Verdict::Stale,
+            "the clock does not run back"
+        );
+        now = late;
+    }
+}
+
+#[test]
+fn counts_must_rise() {
+    let mut server = authenticator();
+    let now = Instant::ZERO;
+    let challenge = challenge(&mut server, now, REALM, false);
+    let mut check = |count, accepted| {
+        let verdict = verify(&mut server, now, &request("sip:h", &answer_to(&challenge, "sip:h", count)));
+        assert_eq!(matches!(verdict, Verdict::Accepted { .. }), accepted, "{count}: {verdict:?}");
+    };
+    for (count, accepted) in [(1, true), (2, true), (2, false), (1, false), (9, true), (3, false), (10, true)]
+    {
+        check(count, accepted);
+    }
+}
+
+#[test]
+fn what_is_refused_and_why() {
+    let mut server = authenticator();
+    let now = Instant::ZERO;
+    let challenge = challenge(&mut server, now, REALM, false);
+    let good = answer_to(&challenge, "sip:h", 1);
+    let cases = [
+        (good.replace("alice", "bob"), Refused::Password),
+        (good.replace("response=\"", "response=\"0"), Refused::Password),
+        (good.replace("algorithm=SHA-256", "algorithm=SHA-512"), Refused::Algorithm),
+        (good.replace("algorithm=SHA-256", "algorithm=MD5"), Refused::Password),
+        (good.replace("qop=auth, ", ""), Refused::Qop),
+        (good.replace("qop=auth", "qop=auth-int"), Refused::Qop),
+        (good.replace("nc=00000001", "nc=00000000"), Refused::Malformed),
+        (good.replace("nc=00000001", "nc=1"), Refused::Malformed),
+        (good.replace("nc=00000001", "nc=00000002"), Refused::Password),
+        (good.replace("nonce=\"", "nonce=\"1"), Refused::Nonce),
+        (good.replacen("nonce=\"0", "nonce=\"1", 1), Refused::Nonce),
+        (good.replace("username=\"alice\", ", ""), Refused::Malformed),
+        (good.replace("uri=\"sip:h\"", "uri=\"sip:i\""), Refused::Uri),
+    ];
+    for (text, why) in cases {
+        assert_ne!(text, good);
+        assert_eq!(verify(&mut server, now, &request("sip:h", &text)), Verdict::Refused(why), "{text}");
+    }
+    let other_realm = good.replace(REALM, "trunk-2");
+    assert_eq!(verify(&mut server, now, &request("sip:h", &other_realm)), Verdict::Missing);
+    for odd in [
+        "Basic YWxpY2U6c2VjcmV0",
+        "NoOneKnowsThisScheme opaque-data=here",
+        "Digest",
+        "Digest realm=\"trunk-1",
+        "",
+    ] {
+        assert_eq!(verify(&mut server, now, &request("sip:h", odd)), Verdict::Missing, "{odd}");
+    }
+    assert!(
+        matches!(verify(&mut server, now, &request("sip:h", &good)), Verdict::Accepted { .. }),
+        "still unused"
+    );
+}
+
+#[test]
+fn a_nonce_is_bound_to_its_realm_and_its_node() {
+    let mut server = authenticator();
+    let now = Instant::ZERO;
+    let elsewhere = challenge(&mut server, now, "trunk-2", false);
+    let mut bob = alice();
+    bob.realm = None;
+    let stolen = answer(&elsewhere, &bob, b"REGISTER", b"sip:h", 1).unwrap().1.replace("trunk-2", REALM);
+    assert_eq!(verify(&mut server, now, &request("sip:h", &stolen)), Verdict::Refused(Refused::Nonce));
+    let mut other = Authenticator::new(&Keys { shared: [1; 32], unique: [9; 32] });
+    let foreign = challenge(&mut other, now, REALM, false);
+    let text = answer_to(&foreign, "sip:h", 1);
+    assert_eq!(verify(&mut server, now, &request("sip:h", &text)), Verdict::Refused(Refused::Nonce));
+}
+
+#[test]
+fn a_flood_of_challenges_evicts_nobody_and_what_is_forgotten_is_stale() {
+    let mut server = authenticator();
+    let now = Instant::ZERO;
+    let mine = challenge(&mut server, now, REALM, false);
+    for _ in 0..100_000 {
+        server.challenge(now, Asker::UserAgent, REALM, false);
+    }
+    assert_eq!(server.remembered(), 0);
+    let used = request("sip:h", &answer_to(&mine, "sip:h", 1));
+    assert!(matches!(verify(&mut server, now, &used), Verdict::Accepted { .. }));
+    for _ in 0..crate::limits::NONCES_MAX {
+        let one = challenge(&mut server, now, REALM, false);
+        assert!(matches!(
+            verify(&mut server, now, &request("sip:h", &answer_to(&one, "sip:h", 1))),
+            Verdict::Accepted { .. }
+        ));
+    }
+    assert_eq!(server.remembered(), crate::limits::NONCES_MAX);
+    assert_eq!(verify(&mut server, now, &used), Verdict::Stale, "forgotten, and never fresh again");
+}
+
+#[test]
+fn a_client_answers_its_own_realm_and_the_better_algorithm() {
+    let mut server = authenticator();
+    let ours = challenge(&mut server, Instant::ZERO, REALM, true);
+    assert!(is_stale(&ours));
+    assert!(answer_to(&ours, "sip:h", 1).contains("algorithm=SHA-256"));
+    let theirs = challenge(&mut server, Instant::ZERO, "evil", false);
+    assert!(!is_stale(&theirs));
+    assert_eq!(answer(&theirs, &alice(), b"REGISTER", b"sip:h", 1), None);
+    let mut one = |value: &str| {
+        let request = request("sip:h", "");
+        let text =
+            ResponseBuilder::new(&request, Asker::Proxy.status()).header("Proxy-Authenticate", value).build();
+        answer(&text.unwrap(), &alice(), b"REGISTER", b"sip:h", 1)
+    };
+    assert_eq!(one("Digest realm=\"trunk-1\", nonce=\"n\", algorithm=SHA-512-256, qop=\"auth\""), None);
+    assert_eq!(one("Digest realm=\"trunk-1\", nonce=\"n\", qop=\"auth-int\""), None);
+    assert_eq!(one("Digest realm=\"trunk-1\""), None);
+    let old = one("Digest realm=\"trunk-1\", nonce=\"n\"").unwrap();
+    assert!(old.0 == Name::ProxyAuthorization && !old.1.contains("qop"), "RFC 2069");
+    let both = one("Digest realm=\"trunk-1\", nonce=\"n\", qop=\"auth-int, auth\", opaque=\"o\"").unwrap();
+    assert!(both.1.contains("qop=auth, nc=00000001") && both.1.contains("opaque=\"o\""));
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    assert!(!format!("{:?}", alice()).contains("secret"));
+}

@@ -1,0 +1,538 @@
+//! The engine: bytes and time in; bytes, deadlines and events out.
+//!
+//! ```text
+//!   sockets ── handle_input(now, source, bytes) ──►┐          ┌──► Output::Transmit  to the sockets
+//!   clock ──── handle_timeout(now) ───────────────►│ Endpoint │──► Output::Event     to whoever decides
+//!   decisions  reply · proxy · request · send ────►┘          └──► Output::Deadline  call handle_timeout then
+//! ```
+//!
+//! There is one contract: after each call that takes `now`, call [`Endpoint::poll_output`] until it gives
+//! [`Output::Deadline`]. Outputs come in the order in which they were caused, so what a peer is told about one call
+//! is never reordered by us.
+//!
+//! What may take memory is bounded by [`Limits`]; what a limit turned away is counted in [`Statistics`].
+
+mod input;
+mod machines;
+mod stateless;
+
+pub(crate) use stateless::begins_dialog;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::edit::UnsafeText;
+use crate::flow::{Flow, Source, Transmit, Transport};
+use crate::header::via::Via;
+use crate::keyed::{Key, KeyedMap, Keys, Names};
+use crate::limits::{OUTPUTS_MAX, SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_PER_SOURCE_MAX};
+use crate::message::Message;
+use crate::method::{Method, MethodSet};
+use crate::print::ResponseBuilder;
+use crate::proxy::branch::Branches;
+use crate::proxy::record_route::Signer;
+use crate::proxy::{Call, FailureCause};
+use crate::slab::{Handle, Slab};
+use crate::status::Status;
+use crate::time::Instant;
+use crate::transaction::key::TransactionKeys;
+use crate::transaction::{Input, Owner, Timers, Transaction};
+use crate::uri::Host;
+use crate::wheel::Wheel;
+
+/// A request that came to us and waits for its answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct RequestId(pub(crate) Handle);
+
+/// A request that we sent and whose answer we wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct AttemptId(pub(crate) Handle);
+
+/// One address that we are reached at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// What it speaks.
+    pub transport: Transport,
+    /// The socket's address.
+    pub local: SocketAddr,
+    /// `host` or `host:port` as others should write it: in our Vias and Record-Routes.
+    pub sent_by: String,
+}
+
+/// How many of each thing there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Transactions in all. Above it nothing new begins.
+    pub transactions: usize,
+    /// From here on new calls are shed with a 503, so that those in progress find room.
+    pub shed_at: usize,
+    /// Server transactions that one unknown source may have.
+    pub transactions_per_source: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            transactions: TRANSACTIONS_MAX,
+            shed_at: SHED_AT,
+            transactions_per_source: TRANSACTIONS_PER_SOURCE_MAX,
+        }
+    }
+}
+
+/// What an endpoint is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where we are reached; at least one.
+    pub listeners: Vec<Listener>,
+    /// Methods taken outside dialogs; others get 405.
+    pub methods: MethodSet,
+    /// Option tags that may stand in Proxy-Require; others get 420.
+    pub proxy_extensions: Vec<String>,
+    /// Option tags that may stand in Require when we answer ourselves. `None`: we only forward, and do not look.
+    pub extensions: Option<Vec<String>>,
+    /// The Retry-After that a shed call is given.
+    pub retry_after_s: u32,
+    /// T1, T2 and T4.
+    pub timers: Timers,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The usual settings for these listeners: a proxy for calls.
+    pub fn new(listeners: Vec<Listener>) -> Config {
+        Config {
+            listeners,
+            methods: MethodSet::of(&[
+                Method::Invite,
+                Method::Ack,
+                Method::Cancel,
+                Method::Bye,
+                Method::Options,
+                Method::Register,
+            ]),
+            proxy_extensions: Vec::new(),
+            extensions: None,
+            retry_after_s: 5,
+            timers: Timers::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What [`Endpoint::poll_output`] gives.
+#[derive(Debug)]
+pub enum Output {
+    /// Put this on the wire. If that fails at once, say so with [`Endpoint::handle_unreachable`].
+    Transmit(Transmit),
+    /// Something happened that someone has to know or decide.
+    Event(Event),
+    /// Nothing more now. Call [`Endpoint::handle_timeout`] at this time, if there is one.
+    Deadline(Option<Instant>),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request begins a transaction: answer it with [`Endpoint::reply`] or [`Endpoint::respond`], or pass it on with
+    /// [`Endpoint::proxy`]. Never a CANCEL or an ACK.
+    Request {
+        /// For the answer.
+        id: RequestId,
+        /// The request, its top Via completed with where it came from, our own Route taken away.
+        request: Arc<Message>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// The caller gave up a request that was not proxied. It has been answered with 487.
+    Cancelled {
+        /// Which request.
+        id: RequestId,
+    },
+    /// An ACK for a 2xx of ours.
+    Ack {
+        /// The ACK.
+        request: Arc<Message>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// A request ended without what it needed: no answer from its owner, or no ACK.
+    RequestLost {
+        /// Which request.
+        id: RequestId,
+    },
+    /// A response to a request that [`Endpoint::request`] sent, provisional ones too.
+    Response {
+        /// Which request.
+        id: AttemptId,
+        /// The response, our Via taken away.
+        response: Arc<Message>,
+    },
+    /// No final response came to a request that [`Endpoint::request`] sent.
+    TimedOut {
+        /// Which request.
+        id: AttemptId,
+    },
+    /// A target of a proxied call sent a provisional response (not 100).
+    Ringing {
+        /// Which call.
+        id: RequestId,
+        /// The target's place in the plan.
+        target: usize,
+        /// What it sent.
+        status: Status,
+    },
+    /// A target of a proxied call failed; the next one is tried, if there is one.
+    TargetFailed {
+        /// Which call.
+        id: RequestId,
+        /// The target's place in the plan.
+        target: usize,
+        /// How.
+        cause: FailureCause,
+    },
+    /// A target redirects the call. Within five seconds, say what next with [`Endpoint::proxy_more`] or
+    /// [`Endpoint::reply`]; otherwise it counts as a failure.
+    Redirected {
+        /// Which call.
+        id: RequestId,
+        /// The target's place in the plan.
+        target: usize,
+        /// The 3xx, with its contacts.
+        response: Arc<Message>,
+    },
+    /// A proxied call has its final answer.
+    Concluded {
+        /// Which call.
+        id: RequestId,
+        /// The answer that the caller was given.
+        status: Status,
+        /// The target it came from; none when it is our own.
+        target: Option<usize>,
+    },
+}
+
+/// Counters since the start, and what is there now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Statistics {
+    /// Inputs taken.
+    pub inputs: u64,
+    /// Inputs that were no SIP message.
+    pub noise: u64,
+    /// Requests whose answer could go nowhere (no usable Via), and unusable responses.
+    pub unusable: u64,
+    /// Requests refused with 4xx or 5xx before any state was made.
+    pub refused: u64,
+    /// Retransmissions absorbed.
+    pub repeated: u64,
+    /// New calls shed with 503 for overload.
+    pub shed: u64,
+    /// Requests turned away for their source's limit.
+    pub source_limited: u64,
+    /// Requests forwarded without state.
+    pub forwarded: u64,
+    /// Responses forwarded without state.
+    pub responses_forwarded: u64,
+    /// Responses that belonged to nothing.
+    pub strays: u64,
+    /// Messages sent.
+    pub transmitted: u64,
+    /// Outputs lost because nobody polled.
+    pub outputs_lost: u64,
+    /// Transactions that are there now.
+    pub transactions: usize,
+    /// Proxied calls that are there now.
+    pub calls: usize,
+    /// Timers that wait now.
+    pub timers: usize,
+}
+
+/// What cannot be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndpointError {
+    /// There is no such request, or it is answered already.
+    NotWaiting,
+    /// A text would break out of its line.
+    UnsafeText,
+    /// There are as many transactions as there may be.
+    Full,
+    /// The message cannot be used for this: no request, or a header is missing.
+    Unusable,
+}
+
+impl std::fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EndpointError::NotWaiting => "no such request waits for an answer",
+            EndpointError::UnsafeText => "a text would break out of its line",
+            EndpointError::Full => "there are as many transactions as there may be",
+            EndpointError::Unusable => "the message cannot be used for this",
+        })
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+impl From<UnsafeText> for EndpointError {
+    fn from(_: UnsafeText) -> EndpointError {
+        EndpointError::UnsafeText
+    }
+}
+
+/// What the wheel wakes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Timer {
+    Transaction(Handle),
+    Call(Handle),
+}
+
+/// One SIP endpoint: a proxy, a redirect server, a user agent, or all of them.
+pub struct Endpoint {
+    pub(crate) config: Config,
+    pub(crate) transactions: Slab<Transaction>,
+    pub(crate) by_key: KeyedMap<u128, Handle>,
+    by_merge_key: KeyedMap<u128, Handle>,
+    per_source: KeyedMap<IpAddr, usize>,
+    pub(crate) calls: Slab<Call>,
+    /// Calls by the request that began them.
+    pub(crate) call_of: KeyedMap<Handle, Handle>,
+    pub(crate) wheel: Wheel<Timer>,
+    due: Vec<Timer>,
+    outputs: VecDeque<Output>,
+    statistics: Statistics,
+    pub(crate) keys: TransactionKeys,
+    tags: Key,
+    pub(crate) branches: Branches,
+    pub(crate) signer: Signer,
+    pub(crate) names: Names,
+    /// Memory for reading, used again and again.
+    scratch: Message,
+}
+
+impl Endpoint {
+    /// An endpoint that knows nothing yet.
+    pub fn new(config: Config, keys: &Keys) -> Endpoint {
+        let map_key = |purpose| Key::derive(&keys.unique, purpose);
+        Endpoint {
+            config,
+            transactions: Slab::new(),
+            by_key: KeyedMap::with_hasher(map_key("map")),
+            by_merge_key: KeyedMap::with_hasher(map_key("merge map")),
+            per_source: KeyedMap::with_hasher(map_key("source map")),
+            calls: Slab::new(),
+            call_of: KeyedMap::with_hasher(map_key("call map")),
+            wheel: Wheel::new(),
+            due: Vec::new(),
+            outputs: VecDeque::new(),
+            statistics: Statistics::default(),
+            keys: TransactionKeys::new(keys),
+            tags: Key::derive(&keys.unique, "tags"),
+            branches: Branches::new(keys),
+            signer: Signer::new(keys),
+            names: Names::new(keys, "branches"),
+            scratch: Message::default(),
+        }
+    }
+
+    /// Takes one datagram, or one message that [`crate::stream::Framer`] framed.
+    pub fn handle_input(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+        self.statistics.inputs += 1;
+        let mut message = std::mem::take(&mut self.scratch);
+        if message.read(bytes).is_ok() {
+            if message.is_request() {
+                self.handle_request(now, source, &mut message);
+            } else {
+                self.handle_response(now, &mut message);
+            }
+        } else {
+            self.statistics.noise += 1;
+        }
+        self.scratch = message;
+    }
+
+    /// Does what is due. Calling it early or late harms nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.pop(now, &mut due);
+        for timer in due.drain(..) {
+            match timer {
+                Timer::Transaction(handle) => self.wake(now, handle),
+                Timer::Call(handle) => self.call_wake(now, handle),
+            }
+        }
+        self.due = due;
+    }
+
+    /// What to do next: send, look at an event, or wait.
+    pub fn poll_output(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| Output::Deadline(self.wheel.next()))
+    }
+
+    /// Answers a request with a status and headers; the To tag is ours.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        status: Status,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), EndpointError> {
+        let request = self.waiting(id)?;
+        let tag = self.to_tag(id);
+        let mut builder = ResponseBuilder::new(&request, status);
+        if status != Status::TRYING {
+            builder = builder.to_tag(tag.as_bytes());
+        }
+        for (name, value) in headers {
+            builder = builder.header(name, value);
+        }
+        let response = builder.build()?;
+        self.respond(now, id, &response)
+    }
+
+    /// Answers a request with a response of the caller's making. A final one ends what is still being tried for it.
+    pub fn respond(&mut self, now: Instant, id: RequestId, response: &Message) -> Result<(), EndpointError> {
+        let status = response.status().ok_or(EndpointError::Unusable)?;
+        // RFC 6026: a 2xx to an INVITE may be repeated until it is acknowledged.
+        if !status.is_success() {
+            self.waiting(id)?;
+        }
+        if self.transactions.at(id.0).is_none() {
+            return Err(EndpointError::NotWaiting);
+        }
+        if status.is_final()
+            && let Some(call) = self.call_of.get(&id.0).copied()
+        {
+            self.call_answered_by_caller(now, call, status);
+        }
+        self.run(now, id.0, Input::Response(response));
+        Ok(())
+    }
+
+    /// The tag that our responses to this request carry in To.
+    pub fn to_tag(&self, id: RequestId) -> String {
+        let key = self.transactions.at(id.0).map_or(0, |transaction| transaction.key);
+        self.tag_of(key)
+    }
+
+    /// The request behind an id, while it waits for its final answer.
+    pub fn waiting(&self, id: RequestId) -> Result<Arc<Message>, EndpointError> {
+        let transaction = self.transactions.at(id.0).ok_or(EndpointError::NotWaiting)?;
+        transaction.request.clone().ok_or(EndpointError::NotWaiting)
+    }
+
+    /// Sends a request of our own, in a transaction. It comes without Via; ours is put on.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        request: Message,
+        flow: Flow,
+    ) -> Result<AttemptId, EndpointError> {
+        self.start_client(now, request, flow, Owner::Caller).map(AttemptId)
+    }
+
+    /// Sends a request without a transaction: the ACK for a 2xx. It comes without Via; ours is put on.
+    pub fn send(&mut self, mut request: Message, flow: Flow) -> Result<(), EndpointError> {
+        let unique = self.names.next();
+        let branch = self.branches.make(&request, unique);
+        request.push_via(&self.via_value(&flow, &branch))?;
+        self.transmit(flow, request.into_bytes());
+        Ok(())
+    }
+
+    /// Gives an INVITE of ours up: sends CANCEL if it has been answered provisionally; says whether it did.
+    pub fn cancel(&mut self, now: Instant, id: AttemptId) -> bool {
+        self.cancel_client(now, id.0)
+    }
+
+    /// A message that was to be sent cannot be: connection refused, no route, an ICMP error. Every transaction that
+    /// waits on this flow for a first response is told as if it had been answered with 503 (RFC 3261 §8.1.3.1).
+    pub fn handle_unreachable(&mut self, now: Instant, transmit: &Transmit) {
+        self.unreachable(now, transmit);
+    }
+
+    /// Counters, and how much there is of what takes memory.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            transactions: self.transactions.len(),
+            calls: self.calls.len(),
+            timers: self.wheel.len(),
+            ..self.statistics
+        }
+    }
+
+    /// Changes the limits while running; what is there stays.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.config.limits = limits;
+    }
+
+    // What the parts share.
+
+    pub(crate) fn tag_of(&self, key: u128) -> String {
+        format!("{:016x}", self.tags.mac(&[&key.to_be_bytes()]))
+    }
+
+    fn push(&mut self, output: Output) {
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.statistics.outputs_lost += 1;
+        } else {
+            self.outputs.push_back(output);
+        }
+    }
+
+    pub(crate) fn transmit(&mut self, flow: Flow, bytes: Vec<u8>) {
+        self.statistics.transmitted += 1;
+        self.push(Output::Transmit(Transmit { flow, bytes }));
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// The listener that a flow goes through, or the first of its transport.
+    pub(crate) fn listener(&self, flow: &Flow) -> Option<&Listener> {
+        let of_transport = |listener: &&Listener| listener.transport == flow.transport;
+        self.config
+            .listeners
+            .iter()
+            .find(|listener| listener.transport == flow.transport && listener.local == flow.local)
+            .or_else(|| self.config.listeners.iter().find(of_transport))
+    }
+
+    pub(crate) fn via_value(&self, flow: &Flow, branch: &str) -> Vec<u8> {
+        let sent_by =
+            self.listener(flow).map_or_else(|| flow.local.to_string(), |found| found.sent_by.clone());
+        // RFC 3581: behind a NAT only the answer to `rport` finds back.
+        let rport = if flow.transport == Transport::Udp { ";rport" } else { "" };
+        format!("SIP/2.0/{} {sent_by};branch={branch}{rport}", flow.transport).into_bytes()
+    }
+
+    /// Whether a host and port are one of our listeners'.
+    pub(crate) fn is_us(&self, host: &Host<'_>, port: Option<u16>) -> bool {
+        self.config.listeners.iter().any(|listener| {
+            let (name, own_port) = split_sent_by(&listener.sent_by);
+            let default = listener.transport.default_port();
+            Host::parse(name.as_bytes()).is_some_and(|own| own.is_same(host))
+                && own_port.unwrap_or(default) == port.unwrap_or(default)
+        })
+    }
+
+    pub(crate) fn is_our_via(&self, via: &Via<'_>) -> bool {
+        self.is_us(&via.host, via.port)
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+/// `host:port`, `[v6]:port` or `host`.
+fn split_sent_by(text: &str) -> (&str, Option<u16>) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
+        _ => (text, None),
+    }
+}

@@ -1,0 +1,258 @@
+//! What comes in, sorted: retransmissions to their transactions, what is in a dialog onward, the rest to whoever
+//! decides. The order matters: what costs least is done first.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::machines::reply_flow;
+use super::{AttemptId, Endpoint, EndpointError, Event, RequestId};
+use crate::flow::Source;
+use crate::message::Message;
+use crate::method::Method;
+use crate::print::ResponseBuilder;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::transaction::{Input, Machine, Notice, Owner};
+use crate::validate::{
+    Refusal, Rules, check_proxy_require, check_request, check_require, is_usable_response,
+};
+
+impl Endpoint {
+    pub(super) fn handle_request(&mut self, now: Instant, source: Source, request: &mut Message) {
+        // Without a Via that can be read nobody can be answered.
+        let (Some(method), Ok(_)) = (request.method(), request.via_top()) else {
+            self.statistics.unusable += 1;
+            return;
+        };
+        let key = self.keys.server(request, method);
+        if let Ok(key) = key
+            && let Some(&handle) = self.by_key.get(&key)
+            && self.repeat(now, handle, method, request)
+        {
+            return;
+        }
+        note_source(request, source);
+        let rules = Rules { methods: self.config.methods, proxy_extensions: &self.config.proxy_extensions };
+        if let Err(refusal) = check_request(request, &rules) {
+            return self.refuse(source, request, &refusal);
+        }
+        let Ok(key) = key else {
+            self.statistics.unusable += 1;
+            return;
+        };
+        request.cut_to_content_length();
+        if self.branches.is_loop(request, |via| self.is_our_via(via)) {
+            return self.refuse(source, request, &refusal(482, "Loop Detected"));
+        }
+        if let Err(refusal) = check_proxy_require(request, &rules) {
+            return self.refuse(source, request, &refusal);
+        }
+        if self.forward_in_dialog(request) {
+            return;
+        }
+        match method {
+            Method::Ack => self.handle_ack(source, request, key),
+            Method::Cancel => self.handle_cancel(now, source, request),
+            _ => self.begin(now, source, request, key),
+        }
+    }
+
+    /// A request whose transaction is known; false if it is none of that transaction's business after all.
+    fn repeat(
+        &mut self,
+        now: Instant,
+        handle: crate::slab::Handle,
+        method: Method,
+        request: &Message,
+    ) -> bool {
+        let Some(transaction) = self.transactions.at(handle) else { return false };
+        match (&transaction.machine, method) {
+            // An ACK for a 2xx is a request of its own that only shares an old caller's branch.
+            (Machine::ServerInvite(machine), Method::Ack) => {
+                if !machine.takes_ack() {
+                    return false;
+                }
+                self.run(now, handle, Input::Ack);
+                true
+            }
+            (Machine::ServerInvite(_) | Machine::Server(_), _) => {
+                // A forged repetition could only make us repeat ourselves to the true sender.
+                self.statistics.repeated += 1;
+                debug_assert!(request.is_request());
+                self.run(now, handle, Input::Again);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn handle_ack(&mut self, source: Source, request: &Message, key: u128) {
+        // The ACK for an answer that we gave without state carries the tag that we gave then.
+        let is_for_refusal = request.to().is_ok_and(|to| to.tag() == Some(self.tag_of(key).as_bytes()));
+        if !is_for_refusal {
+            self.tell(Event::Ack { request: Arc::new(request.clone()), source });
+        }
+    }
+
+    /// RFC 3261 §9.2, §16.10.
+    fn handle_cancel(&mut self, now: Instant, source: Source, request: &Message) {
+        let invite =
+            self.keys.server(request, Method::Invite).ok().and_then(|key| self.by_key.get(&key).copied());
+        let Some(transaction) = invite.and_then(|handle| self.transactions.at(handle)) else {
+            return self.refuse(source, request, &refusal(481, "Call/Transaction Does Not Exist"));
+        };
+        let Some(handle) = invite else { return };
+        // Only from where the INVITE came: a Via can be copied.
+        if transaction.flow.remote.ip() != source.flow.remote.ip() {
+            return self.refuse(source, request, &refusal(481, "Call/Transaction Does Not Exist"));
+        }
+        let waits = match &transaction.machine {
+            Machine::ServerInvite(machine) => !machine.is_answered(),
+            _ => false,
+        };
+        let tag = self.tag_of(transaction.key);
+        if let Ok(ok) = ResponseBuilder::new(request, Status::OK).to_tag(tag.as_bytes()).build() {
+            self.transmit(reply_flow(request, source.flow), ok.into_bytes());
+        }
+        if !waits {
+            return;
+        }
+        if let Some(call) = self.call_of.get(&handle).copied() {
+            self.call_cancelled(now, call);
+        } else {
+            let id = RequestId(handle);
+            if self.reply(now, id, Status::REQUEST_TERMINATED, &[]).is_ok() {
+                self.tell(Event::Cancelled { id });
+            }
+        }
+    }
+
+    /// A new transaction, if there is room.
+    fn begin(&mut self, now: Instant, source: Source, request: &mut Message, key: u128) {
+        let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+        if !in_dialog && self.transactions.len() >= self.config.limits.shed_at {
+            self.statistics.shed += 1;
+            return self.shed(source, request);
+        }
+        if let Some(extensions) = &self.config.extensions
+            && let Err(refusal) = check_require(request, extensions)
+        {
+            return self.refuse(source, request, &refusal);
+        }
+        // RFC 3261 §8.2.2.2: the same request by another way, and not by way of ourselves (that is a spiral).
+        if let Some(merge_key) = self.keys.merge(request)
+            && self.by_merge_key.contains_key(&merge_key)
+            && !request.vias().any(|via| via.is_ok_and(|via| self.is_our_via(&via)))
+        {
+            return self.refuse(source, request, &refusal(482, "Merged Request"));
+        }
+        match self.admit(source) {
+            Ok(counted) => {
+                let flow = reply_flow(request, source.flow);
+                let request = Arc::new(request.clone());
+                let handle = self.start_server(now, key, &request, flow, counted);
+                self.tell(Event::Request { id: RequestId(handle), request, source });
+            }
+            Err(EndpointError::Full) => {
+                self.statistics.shed += 1;
+                self.shed(source, request);
+            }
+            Err(_) => {
+                self.statistics.source_limited += 1;
+                self.shed(source, request);
+            }
+        }
+    }
+
+    /// Overload: a 503 that says when to come again. It costs one message and no memory.
+    fn shed(&mut self, source: Source, request: &Message) {
+        let seconds = self.config.retry_after_s.to_string();
+        let refusal = Refusal {
+            header: Some((crate::Name::RetryAfter, seconds)),
+            ..refusal(503, "Service Unavailable")
+        };
+        self.answer_without_state(source, request, &refusal);
+    }
+
+    /// Says no without making state.
+    pub(super) fn refuse(&mut self, source: Source, request: &Message, refusal: &Refusal) {
+        self.statistics.refused += 1;
+        self.answer_without_state(source, request, refusal);
+    }
+
+    fn answer_without_state(&mut self, source: Source, request: &Message, refusal: &Refusal) {
+        if request.method() == Some(Method::Ack) {
+            return;
+        }
+        let key = self.keys.server(request, request.method().unwrap_or(Method::Other)).unwrap_or(0);
+        let tag = self.tag_of(key);
+        let mut builder =
+            ResponseBuilder::new(request, refusal.status).reason(&refusal.text).to_tag(tag.as_bytes());
+        if let Some((name, value)) = &refusal.header {
+            builder = builder.header(name.as_str(), value);
+        }
+        let Ok(response) = builder.build() else { return };
+        // Nobody makes us send more to a forged address than they sent us.
+        if !source.is_known
+            && !source.flow.transport.is_reliable()
+            && response.bytes().len() > request.bytes().len()
+        {
+            return;
+        }
+        self.transmit(reply_flow(request, source.flow), response.into_bytes());
+    }
+
+    pub(super) fn handle_response(&mut self, now: Instant, response: &mut Message) {
+        if !is_usable_response(response) {
+            self.statistics.unusable += 1;
+            return;
+        }
+        response.cut_to_content_length();
+        let Ok(via) = response.via_top() else { return };
+        if !self.is_our_via(&via) {
+            self.statistics.strays += 1;
+            return;
+        }
+        let method = response.cseq().map(|cseq| cseq.method_text).unwrap_or_default();
+        let key = self.keys.client(via.branch().unwrap_or_default(), method);
+        let Some(&handle) = self.by_key.get(&key) else {
+            return self.forward_response(response);
+        };
+        let Some(owner) = self.transactions.at(handle).map(|transaction| transaction.owner) else { return };
+        let notice = self.run(now, handle, Input::Response(response));
+        if notice != Some(Notice::Response) {
+            return;
+        }
+        response.pop_via();
+        match owner {
+            Owner::Nobody => {}
+            Owner::Caller => {
+                let response = Arc::new(response.clone());
+                self.tell(Event::Response { id: AttemptId(handle), response });
+            }
+            Owner::Call { call, branch } => self.call_response(now, call, branch, response),
+        }
+    }
+}
+
+fn refusal(code: u16, text: &'static str) -> Refusal {
+    Refusal { status: Status::known(code), text: text.into(), header: None }
+}
+
+/// RFC 3261 §18.2.1 and RFC 3581 §4: the top Via is told where the request truly came from.
+fn note_source(request: &mut Message, source: Source) {
+    let Ok(via) = request.via_top() else { return };
+    let remote = source.flow.remote;
+    let is_same_host = via.host.ip() == Some(remote.ip());
+    let wants_port = via.rport().is_some();
+    // What the sender wrote there itself is not believed.
+    let claims = via.received().is_some_and(|ip| ip != remote.ip());
+    if !is_same_host || wants_port || claims {
+        let ip: IpAddr = remote.ip();
+        // Digits, dots and colons are safe text.
+        let _ = request.set_via_param("received", ip.to_string().as_bytes());
+    }
+    if wants_port {
+        let _ = request.set_via_param("rport", remote.port().to_string().as_bytes());
+    }
+}

@@ -1,0 +1,145 @@
+//! What is inside a dialog goes onward without state: what is needed stands in the message, signed (RFC 3261 §16.11).
+//!
+//! Any node that shares our keys does the same with the same message, so a restart loses no call that is up.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Endpoint, EndpointError};
+use crate::flow::{Flow, Transport};
+use crate::message::Message;
+use crate::method::Method;
+use crate::proxy::record_route::{PARAM, Ways};
+use crate::uri::{SipUri, Uri};
+
+impl Endpoint {
+    /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
+    /// dialog that goes through us, and someone has to decide.
+    pub(super) fn forward_in_dialog(&mut self, request: &mut Message) -> bool {
+        let mut ways = None;
+        // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
+        while let Some(found) = self.own_route(request) {
+            ways = ways.or(found);
+            request.pop_route();
+        }
+        let Some(ways) = ways else { return false };
+        if request.max_forwards() == Ok(Some(0)) {
+            return true;
+        }
+        request.decrement_max_forwards();
+        let way = self.signer.way_of(&ways, request);
+        let flow = self.next_hop(request, way);
+        self.forward(request, flow);
+        true
+    }
+
+    /// Forwards a request without state to where the caller says, such as an ACK that [`super::Event::Ack`] brought.
+    pub fn forward_to(&mut self, request: &Message, flow: Flow) -> Result<(), EndpointError> {
+        if !request.is_request() {
+            return Err(EndpointError::Unusable);
+        }
+        let mut request = request.clone();
+        self.forward(&mut request, flow);
+        Ok(())
+    }
+
+    fn forward(&mut self, request: &mut Message, flow: Flow) {
+        let branch = self.branches.make(request, self.branches.stateless_unique(request));
+        if request.push_via(&self.via_value(&flow, &branch)).is_ok() {
+            self.statistics.forwarded += 1;
+            self.transmit(flow, request.bytes().to_vec());
+        }
+    }
+
+    /// Whether the top Route is ours, and what it says if it is signed.
+    fn own_route(&self, request: &Message) -> Option<Option<Ways>> {
+        let route = request.routes().next()?.ok()?;
+        let Ok(Uri::Sip(uri)) = route.uri() else { return None };
+        if !self.is_us(&uri.host, uri.port) {
+            return None;
+        }
+        let call_id = request.call_id().ok()?;
+        Some(uri.params.find(PARAM).and_then(|value| self.signer.read(value, call_id)))
+    }
+
+    /// Where a request inside a dialog goes: the next Route or the request-URI if it is an address, and otherwise
+    /// the way the peer was reached by when the dialog began. A private address that is not what we saw is a peer
+    /// behind a NAT that does not know better.
+    pub(crate) fn next_hop(&self, request: &Message, way: Flow) -> Flow {
+        let route = request.routes().next().and_then(Result::ok);
+        let text = route.map_or(request.uri_text(), |route| route.uri_text);
+        let Ok(Uri::Sip(uri)) = Uri::parse(text) else { return way };
+        let transport = wanted_transport(&uri, way.transport);
+        // A name is not resolved here: the peer that we know is the one that gave the name.
+        let Some(ip) = uri.host.ip() else { return way };
+        let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
+        if remote == way.remote || (is_private(ip) && ip != way.remote.ip()) || ip.is_unspecified() {
+            return way;
+        }
+        // A connection ends at another port than its peer listens on; it is used while it is up.
+        if transport.is_reliable() && transport == way.transport && ip == way.remote.ip() {
+            return way;
+        }
+        let local = self.local_for(transport, ip).unwrap_or(way.local);
+        Flow { transport, local, remote }
+    }
+
+    /// The socket to reach an address from.
+    pub(crate) fn local_for(&self, transport: Transport, ip: IpAddr) -> Option<SocketAddr> {
+        let fits = |local: &SocketAddr| local.is_ipv4() == ip.is_ipv4();
+        let mut of_transport =
+            self.config.listeners.iter().filter(|listener| listener.transport == transport);
+        of_transport.find(|listener| fits(&listener.local)).map(|listener| listener.local)
+    }
+
+    /// A response that belongs to no transaction: forwarded if the branch shows that its request came by here
+    /// (RFC 3261 §16.11, and §16.7 for a 2xx that comes late).
+    pub(super) fn forward_response(&mut self, response: &mut Message) {
+        let mut vias = response.vias().filter_map(Result::ok);
+        let (Some(own), Some(below)) = (vias.next(), vias.next()) else {
+            self.statistics.strays += 1;
+            return;
+        };
+        if !self.branches.is_ours(own.branch().unwrap_or_default(), Some(below)) {
+            self.statistics.strays += 1;
+            return;
+        }
+        let Some(transport) = Transport::read(below.transport) else { return };
+        // We wrote `received` and `rport` there ourselves; `maddr` is not looked at.
+        let Some(ip) = below.received().or(below.host.ip()) else { return };
+        let port = below.rport().flatten().or(below.port).unwrap_or(transport.default_port());
+        let remote = SocketAddr::new(ip, port);
+        let Some(local) = self.local_for(transport, ip) else { return };
+        drop(vias);
+        response.pop_via();
+        self.statistics.responses_forwarded += 1;
+        self.transmit(Flow { transport, local, remote }, response.bytes().to_vec());
+    }
+}
+
+fn wanted_transport(uri: &SipUri<'_>, usual: Transport) -> Transport {
+    if uri.secure {
+        return Transport::Tls;
+    }
+    match uri.params.find("transport").and_then(Transport::read) {
+        Some(transport) => transport,
+        // A URI that does not say means UDP (RFC 3263 §4.1), but a peer that came by a connection is left there.
+        None if usual.is_reliable() => usual,
+        None => Transport::Udp,
+    }
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || ip.is_loopback() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+/// Whether a request begins a dialog, so that a Record-Route makes sense (RFC 3261 §16.6 step 4).
+pub(crate) fn begins_dialog(request: &Message) -> bool {
+    matches!(request.method(), Some(Method::Invite | Method::Subscribe | Method::Refer))
+        && request.to().is_ok_and(|to| to.tag().is_none())
+}

@@ -1,0 +1,138 @@
+//! The branches that we put into our Vias: unique, recognisable as ours, and able to tell a loop.
+//!
+//! `z9hG4bK` · kind · loop hash (8 hex digits) · unique (16) · seal (16). The seal is a MAC over all of it and over
+//! the Via below ours, so that a response without a transaction is forwarded only along a path that we have taken
+//! ourselves: nobody can make us relay to an address of their choice.
+
+use std::net::IpAddr;
+
+use crate::header::via::{MAGIC_COOKIE, Via};
+use crate::keyed::{Key, Keys};
+use crate::message::Message;
+
+const LENGTH: usize = 7 + 1 + 8 + 16 + 16;
+
+#[derive(Clone)]
+pub(crate) struct Branches {
+    seal: Key,
+    hash: Key,
+}
+
+impl Branches {
+    /// All nodes share the keys: a response may come to another one than the request left from.
+    pub(crate) fn new(keys: &Keys) -> Branches {
+        Branches {
+            seal: Key::derive(&keys.shared, "branch seal"),
+            hash: Key::derive(&keys.shared, "branch hash"),
+        }
+    }
+
+    /// A branch for forwarding `request`, whose top Via is the one below ours.
+    pub(crate) fn make(&self, request: &Message, unique: u64) -> String {
+        let text = format!("z9hG4bKs{:08x}{unique:016x}", self.loop_hash(request));
+        let seal = self.seal(text.as_bytes(), request.via_top().ok());
+        format!("{text}{seal:016x}")
+    }
+
+    /// What makes the branch of a request that is forwarded without state: the same for each retransmission, and the
+    /// same for an INVITE, its CANCEL and its ACK (RFC 3261 §16.11).
+    pub(crate) fn stateless_unique(&self, request: &Message) -> u64 {
+        let via = request.via_top().ok();
+        let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+        self.hash.mac(&[
+            via.and_then(|via| via.branch()).unwrap_or_default(),
+            via.map(|via| via.sent_by).unwrap_or_default(),
+            request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
+            request.call_id().unwrap_or_default(),
+            &number,
+            request.uri_text(),
+        ])
+    }
+
+    /// Whether a branch is ours and was put on top of `below`.
+    pub(crate) fn is_ours(&self, branch: &[u8], below: Option<Via<'_>>) -> bool {
+        let Some((text, seal)) = split(branch) else { return false };
+        seal == format!("{:016x}", self.seal(text, below)).as_bytes()
+    }
+
+    /// Whether `request` has been here before with all that decides its way unchanged (§16.3 step 4, RFC 5393 §4.2:
+    /// Via does not count).
+    pub(crate) fn is_loop(&self, request: &Message, is_our_host: impl Fn(&Via<'_>) -> bool) -> bool {
+        let mut hash = None;
+        let mut vias = request.vias().filter_map(Result::ok).peekable();
+        while let Some(via) = vias.next() {
+            if is_our_host(&via)
+                && let Some(branch) = via.branch()
+                && let Some((text, _)) = split(branch)
+            {
+                let hash = hash.get_or_insert_with(|| format!("{:08x}", self.loop_hash(request)));
+                if &text[8..16] == hash.as_bytes() && self.is_ours(branch, vias.peek().copied()) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn loop_hash(&self, request: &Message) -> u32 {
+        let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
+        let hash = self.hash.mac(&[
+            request.uri_text(),
+            request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
+            request.to().ok().and_then(|to| to.tag()).unwrap_or_default(),
+            request.call_id().unwrap_or_default(),
+            &number,
+            request.method_text(),
+        ]);
+        u32::try_from(hash >> 32).unwrap_or(0)
+    }
+
+    /// Over the meaning of the Via below, not its spelling: some peers write it anew.
+    fn seal(&self, text: &[u8], below: Option<Via<'_>>) -> u64 {
+        let Some(via) = below else { return self.seal.mac(&[text]) };
+        let received = via.received().map_or(Vec::new(), |ip| match ip {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        });
+        let rport = via.rport().flatten().unwrap_or(0).to_be_bytes();
+        let sent_by = via.sent_by.to_ascii_lowercase();
+        self.seal.mac(&[text, via.branch().unwrap_or_default(), &sent_by, &received, &rport])
+    }
+}
+
+fn split(branch: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_ours = branch.len() == LENGTH && branch.starts_with(MAGIC_COOKIE) && branch[7] == b's';
+    is_ours.then(|| branch.split_at(LENGTH - 16))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invite(uri: &str, vias: &str) -> Message {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\n{vias}From: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n"
+        );
+        Message::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_loop_is_told_from_a_spiral_and_a_forgery() {
+        let branches = Branches::new(&Keys { shared: [1; 32], unique: [2; 32] });
+        let below = "Via: SIP/2.0/UDP h;branch=z9hG4bKx\r\n";
+        let branch = branches.make(&invite("sip:one@h", below), 7);
+        assert!(
+            branches
+                .is_ours(branch.as_bytes(), Via::parse(b"SIP/2.0/UDP  H ;branch=z9hG4bKx").as_ref().copied())
+        );
+        assert!(!branches.is_ours(branch.as_bytes(), Via::parse(b"SIP/2.0/UDP evil;branch=z9hG4bKx")));
+        let back = format!(
+            "Via: SIP/2.0/UDP next;branch=z9hG4bKy\r\nVia: SIP/2.0/UDP me;branch={branch}\r\n{below}"
+        );
+        assert!(branches.is_loop(&invite("sip:one@h", &back), |_| true));
+        assert!(!branches.is_loop(&invite("sip:two@h", &back), |_| true), "another URI: a spiral");
+        assert!(!branches.is_loop(&invite("sip:one@h", &back), |_| false), "not our host");
+        let forged = back.replace(&branch[24..26], "zz");
+        assert!(!branches.is_loop(&invite("sip:one@h", &forged), |_| true));
+    }
+}

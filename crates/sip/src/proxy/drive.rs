@@ -1,0 +1,505 @@
+//! Carries a plan out: starts branches, passes responses up, ends what is left over.
+
+use std::sync::Arc;
+
+use super::{Best, Branch, BranchState, Call, Exhausted, FailureCause, Phase, Plan, Target};
+use crate::dialog;
+use crate::digest;
+use crate::endpoint::{Endpoint, EndpointError, Event, RequestId, Timer, begins_dialog};
+use crate::flow::{Flow, Source};
+use crate::header::name::Name;
+use crate::limits::{REDIRECT_DECISION_MAX, TARGETS_MAX};
+use crate::message::Message;
+use crate::method::Method;
+use crate::print::ResponseBuilder;
+use crate::proxy::record_route::{PARAM, Ways};
+use crate::slab::Handle;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::transaction::{Input, Owner};
+
+impl Endpoint {
+    /// Passes a waiting request on to the targets of a plan.
+    pub fn proxy(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        source: Source,
+        plan: Plan,
+    ) -> Result<(), EndpointError> {
+        let message = self.waiting(id)?;
+        if self.call_of.contains_key(&id.0) {
+            return Err(EndpointError::NotWaiting);
+        }
+        let call = self.calls.insert(Call {
+            request: id.0,
+            message,
+            source,
+            plan,
+            next: 0,
+            branches: Vec::new(),
+            best: None,
+            phase: Phase::Trying,
+            is_cancelled: false,
+            is_request_over: false,
+            armed: None,
+        });
+        self.call_of.insert(id.0, call);
+        self.call_try_next(now, call);
+        Ok(())
+    }
+
+    /// Adds targets to a call whose target redirected it, and goes on with them. Those the plan still has come after.
+    pub fn proxy_more(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        targets: Vec<Target>,
+    ) -> Result<(), EndpointError> {
+        let handle = self.call_of.get(&id.0).copied().ok_or(EndpointError::NotWaiting)?;
+        let call = self.calls.at_mut(handle).ok_or(EndpointError::NotWaiting)?;
+        if !matches!(call.phase, Phase::Redirected { .. }) {
+            return Err(EndpointError::NotWaiting);
+        }
+        call.phase = Phase::Trying;
+        let next = call.next;
+        call.plan.targets.splice(next..next, targets);
+        call.plan.targets.truncate(TARGETS_MAX);
+        self.call_try_next(now, handle);
+        Ok(())
+    }
+
+    /// Tries the next target; when there is none and nobody is left to answer, the call ends.
+    fn call_try_next(&mut self, now: Instant, handle: Handle) {
+        loop {
+            let Some(call) = self.calls.at_mut(handle) else { return };
+            if call.phase != Phase::Trying || call.has_live_branch() {
+                break;
+            }
+            if call.is_cancelled || !call.has_target_left() {
+                // Those given up may still bring a 2xx; only a caller who gave up waits for them.
+                if !(call.is_cancelled && call.has_unfinished_branch()) {
+                    self.call_conclude(now, handle);
+                }
+                break;
+            }
+            let target = call.next;
+            call.next += 1;
+            match self.call_branch(now, handle, target, None) {
+                Ok(()) => break,
+                Err(_) => self.call_target_failed(handle, target, FailureCause::NotSent, None),
+            }
+        }
+        self.call_settle(handle);
+    }
+
+    /// Sends the request to one target (RFC 3261 §16.6).
+    fn call_branch(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        target: usize,
+        authorization: Option<(Name, String)>,
+    ) -> Result<(), EndpointError> {
+        let Some(call) = self.calls.at(handle) else { return Err(EndpointError::NotWaiting) };
+        let place = call.plan.targets.get(target).ok_or(EndpointError::Unusable)?;
+        let (flow, until) = (place.flow, now + place.response_timeout);
+        let mut request = Message::clone(&call.message);
+        request.set_uri(&place.uri)?;
+        request.decrement_max_forwards();
+        for (name, value) in &place.headers {
+            request.add(name, value)?;
+        }
+        let has_authenticated = authorization.is_some();
+        if let Some((name, value)) = authorization {
+            request.set(name, value.as_bytes())?;
+        }
+        if call.plan.record_route && begins_dialog(&call.message) {
+            for value in self.record_routes(&request, call.source.flow, flow) {
+                request.push_record_route(value.as_bytes())?;
+            }
+        }
+        if flow.transport.is_reliable() && request.content_length() == Ok(None) {
+            let length = request.body().len().to_string();
+            request.add("Content-Length", length.as_bytes())?;
+        }
+        let branch = crate::parse::offset(call.branches.len());
+        let client = self.start_client(now, request, flow, Owner::Call { call: handle, branch })?;
+        if let Some(call) = self.calls.at_mut(handle) {
+            let state = BranchState::Silent;
+            call.branches.push(Branch {
+                client,
+                target,
+                flow,
+                state,
+                until,
+                has_authenticated,
+                is_over: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Our Record-Route, or two of them when the call comes in by one transport and leaves by another (RFC 5658).
+    /// The first is pushed first and so stands below.
+    fn record_routes(&self, request: &Message, caller: Flow, callee: Flow) -> Vec<String> {
+        let tag = request.from().ok().and_then(|from| from.tag()).unwrap_or_default();
+        let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(tag) };
+        let value = self.signer.sign(&ways, request.call_id().unwrap_or_default());
+        let uri = |flow: &Flow| {
+            let host =
+                self.listener(flow).map_or_else(|| flow.local.to_string(), |found| found.sent_by.clone());
+            let transport = flow.transport.as_str().to_ascii_lowercase();
+            format!("<sip:{host};transport={transport};lr;{PARAM}={value}>")
+        };
+        let (inner, outer) = (uri(&caller), uri(&callee));
+        if inner == outer { vec![inner] } else { vec![inner, outer] }
+    }
+
+    /// A response on one of the branches, our Via taken away (RFC 3261 §16.7).
+    pub(crate) fn call_response(&mut self, now: Instant, handle: Handle, branch: u32, response: &Message) {
+        let Some(status) = response.status() else { return };
+        if status.is_provisional() {
+            self.call_provisional(now, handle, branch, status, response);
+        } else if status.is_success() {
+            self.call_success(now, handle, branch, status, response);
+        } else {
+            self.call_failure(now, handle, branch, status, response);
+        }
+    }
+
+    fn call_provisional(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        branch: u32,
+        status: Status,
+        response: &Message,
+    ) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let Some(found) = call.branches.get_mut(branch as usize) else { return };
+        let (client, target, request) = (found.client, found.target, call.request);
+        match found.state {
+            BranchState::Silent => {
+                found.state = BranchState::Ringing;
+                let ring_timeout =
+                    call.plan.targets.get(target).map_or_else(Default::default, |t| t.ring_timeout);
+                found.until = now + ring_timeout;
+            }
+            // The CANCEL that had to wait for this (§9.1).
+            BranchState::GivenUp => {
+                self.cancel_client(now, client);
+                return;
+            }
+            BranchState::Ringing | BranchState::Done => {}
+        }
+        let passes_on = status != Status::TRYING && call.phase == Phase::Trying && !call.is_cancelled;
+        if passes_on {
+            self.run(now, request, Input::Response(response));
+            self.tell(Event::Ringing { id: RequestId(request), target, status });
+        }
+        self.call_settle(handle);
+    }
+
+    fn call_success(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        branch: u32,
+        status: Status,
+        response: &Message,
+    ) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let Some(found) = call.branches.get_mut(branch as usize) else { return };
+        let (target, request, flow) = (found.target, call.request, found.flow);
+        let was_done = std::mem::replace(&mut found.state, BranchState::Done) == BranchState::Done;
+        match call.phase {
+            Phase::Trying | Phase::Redirected { .. } => {
+                call.phase = Phase::Concluded { winner: Some(branch) };
+                self.run(now, request, Input::Response(response));
+                self.tell(Event::Concluded { id: RequestId(request), status, target: Some(target) });
+                self.call_give_up_others(now, handle);
+            }
+            // The 2xx again: its ACK was lost, or ours was. It takes the same way (RFC 6026 §7.2).
+            Phase::Concluded { winner: Some(winner) } if winner == branch => {
+                self.run(now, request, Input::Response(response));
+            }
+            // The caller has another answer: this dialog is acknowledged and ended by us.
+            Phase::Concluded { .. } => {
+                self.end_dialog(now, response, flow, was_done);
+            }
+        }
+        self.call_settle(handle);
+    }
+
+    /// ACK, and BYE the first time, for a 2xx to an INVITE that nobody wants any more.
+    fn end_dialog(&mut self, now: Instant, response: &Message, flow: Flow, is_repeated: bool) {
+        let is_invite = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        if !is_invite {
+            return;
+        }
+        let Ok(dialog) = dialog::Dialog::from_answer(response) else { return };
+        if let Ok(ack) = dialog.ack() {
+            // What goes wrong here ends by the target's own timer.
+            let _ = self.send(ack, flow);
+        }
+        if !is_repeated {
+            let mut dialog = dialog;
+            if let Ok(bye) = dialog.request(Method::Bye).build() {
+                let _ = self.start_client(now, bye, flow, Owner::Nobody);
+            }
+        }
+    }
+
+    fn call_failure(
+        &mut self,
+        now: Instant,
+        handle: Handle,
+        branch: u32,
+        status: Status,
+        response: &Message,
+    ) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let Some(found) = call.branches.get_mut(branch as usize) else { return };
+        let (target, request) = (found.target, call.request);
+        let was = std::mem::replace(&mut found.state, BranchState::Done);
+        let has_authenticated = found.has_authenticated;
+        if matches!(call.phase, Phase::Concluded { .. }) {
+            return self.call_settle(handle);
+        }
+        if was == BranchState::GivenUp {
+            // Its failure was counted when it was given up.
+            return self.call_try_next(now, handle);
+        }
+        if matches!(status.code(), 401 | 407) && !has_authenticated && !call.is_cancelled {
+            let answer = authorization(call, target, response);
+            if answer.is_some() && self.call_branch(now, handle, target, answer).is_ok() {
+                return self.call_settle(handle);
+            }
+        }
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if status.is_redirect() && !call.is_cancelled {
+            call.phase = Phase::Redirected { until: now + REDIRECT_DECISION_MAX };
+            note_best(call, status, target, Some(response));
+            let response = Arc::new(response.clone());
+            self.tell(Event::Redirected { id: RequestId(request), target, response });
+            return self.call_settle(handle);
+        }
+        let goes_on = call.plan.failover.goes_on(status);
+        self.call_target_failed(handle, target, FailureCause::Answered(status), Some(response));
+        if goes_on { self.call_try_next(now, handle) } else { self.call_conclude(now, handle) }
+    }
+
+    fn call_target_failed(
+        &mut self,
+        handle: Handle,
+        target: usize,
+        cause: FailureCause,
+        response: Option<&Message>,
+    ) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let status = match cause {
+            FailureCause::Answered(status) => status,
+            FailureCause::Silent | FailureCause::RangTooLong => Status::REQUEST_TIMEOUT,
+            FailureCause::Unreachable | FailureCause::NotSent => Status::UNAVAILABLE,
+        };
+        note_best(call, status, target, response);
+        let id = RequestId(call.request);
+        self.tell(Event::TargetFailed { id, target, cause });
+    }
+
+    /// A branch's client transaction gave up (timer B or F, or our limit).
+    pub(crate) fn call_timed_out(&mut self, now: Instant, handle: Handle, branch: u32) {
+        self.call_branch_lost(now, handle, branch, FailureCause::Silent);
+    }
+
+    /// Nothing can be sent on a branch.
+    pub(crate) fn call_unreachable(&mut self, now: Instant, handle: Handle, branch: u32) {
+        self.call_branch_lost(now, handle, branch, FailureCause::Unreachable);
+    }
+
+    fn call_branch_lost(&mut self, now: Instant, handle: Handle, branch: u32, cause: FailureCause) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let Some(found) = call.branches.get_mut(branch as usize) else { return };
+        let target = found.target;
+        let was = std::mem::replace(&mut found.state, BranchState::Done);
+        if matches!(was, BranchState::Silent | BranchState::Ringing) && call.phase == Phase::Trying {
+            self.call_target_failed(handle, target, cause, None);
+        }
+        self.call_try_next(now, handle);
+    }
+
+    /// A timer of the call came: a target was silent, rang too long, or the owner did not decide.
+    pub(crate) fn call_wake(&mut self, now: Instant, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if call.armed.is_some_and(|armed| armed <= now) {
+            call.armed = None;
+        }
+        match call.phase {
+            Phase::Concluded { .. } => return self.call_settle(handle),
+            Phase::Redirected { until } if until <= now => {
+                call.phase = Phase::Trying;
+                let target = call.best.as_ref().map_or(0, |best| best.target);
+                let status = call.best.as_ref().map_or(Status::REQUEST_TIMEOUT, |best| best.status);
+                self.call_target_failed(handle, target, FailureCause::Answered(status), None);
+            }
+            Phase::Redirected { .. } => return self.call_settle(handle),
+            Phase::Trying => self.call_give_up_late(now, handle),
+        }
+        self.call_try_next(now, handle);
+    }
+
+    fn call_give_up_late(&mut self, now: Instant, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let mut late = Vec::new();
+        for branch in &mut call.branches {
+            let cause = match branch.state {
+                _ if branch.until > now => continue,
+                BranchState::Silent => FailureCause::Silent,
+                BranchState::Ringing => FailureCause::RangTooLong,
+                BranchState::GivenUp | BranchState::Done => continue,
+            };
+            branch.state = BranchState::GivenUp;
+            late.push((branch.client, branch.target, cause));
+        }
+        for (client, target, cause) in late {
+            self.cancel_client(now, client);
+            self.call_target_failed(handle, target, cause, None);
+        }
+    }
+
+    /// The caller sent CANCEL (RFC 3261 §16.10): it reaches whatever is pending. Whoever has not said anything yet
+    /// is cancelled with its first provisional response.
+    pub(crate) fn call_cancelled(&mut self, now: Instant, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        call.is_cancelled = true;
+        if matches!(call.phase, Phase::Redirected { .. }) {
+            call.phase = Phase::Trying;
+        }
+        self.call_give_up_others(now, handle);
+        // The caller has heard 200 to the CANCEL and waits for the INVITE's end. If a target should still answer
+        // with 2xx, that dialog is ended by us.
+        self.call_conclude(now, handle);
+    }
+
+    /// Cancels all branches that are not done.
+    pub(crate) fn call_give_up_others(&mut self, now: Instant, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let mut live = Vec::new();
+        for branch in &mut call.branches {
+            if matches!(branch.state, BranchState::Silent | BranchState::Ringing) {
+                branch.state = BranchState::GivenUp;
+                live.push(branch.client);
+            }
+        }
+        for client in live {
+            self.cancel_client(now, client);
+        }
+    }
+
+    /// Gives the caller its final answer (RFC 3261 §16.7 steps 6 to 9).
+    fn call_conclude(&mut self, now: Instant, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if matches!(call.phase, Phase::Concluded { .. }) {
+            return;
+        }
+        call.phase = Phase::Concluded { winner: None };
+        let request = call.request;
+        let best = call.best.take();
+        let is_final_answer = best.as_ref().is_some_and(|best| !call.plan.failover.goes_on(best.status));
+        let own = match call.plan.exhausted {
+            _ if call.is_cancelled => Some((Status::REQUEST_TERMINATED, None)),
+            Exhausted::Answer { status, retry_after_s } if !is_final_answer => {
+                Some((status, Some(retry_after_s)))
+            }
+            _ => None,
+        };
+        let (status, retry_after, target, response) = match (own, best) {
+            (Some((status, retry_after)), _) => (status, retry_after, None, None),
+            (None, Some(Best { status, response: Some(response), target })) => {
+                (status, None, Some(target), Some(response))
+            }
+            (None, Some(best)) => (best.status, None, None, None),
+            (None, None) => (Status::REQUEST_TIMEOUT, None, None, None),
+        };
+        let message = Arc::clone(&call.message);
+        let response = response.or_else(|| {
+            let tag = self.to_tag(RequestId(request));
+            let mut builder = ResponseBuilder::new(&message, status).to_tag(tag.as_bytes());
+            if let Some(seconds) = retry_after {
+                builder = builder.header("Retry-After", seconds.to_string());
+            }
+            builder.build().ok()
+        });
+        if let Some(response) = response {
+            self.run(now, request, Input::Response(&response));
+        }
+        self.tell(Event::Concluded { id: RequestId(request), status, target });
+        self.call_give_up_others(now, handle);
+        self.call_settle(handle);
+    }
+
+    /// The owner answered a proxied request itself.
+    pub(crate) fn call_answered_by_caller(&mut self, now: Instant, handle: Handle, status: Status) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if matches!(call.phase, Phase::Concluded { .. }) {
+            return;
+        }
+        call.phase = Phase::Concluded { winner: None };
+        let id = RequestId(call.request);
+        self.tell(Event::Concluded { id, status, target: None });
+        self.call_give_up_others(now, handle);
+        self.call_settle(handle);
+    }
+
+    /// A branch's client transaction is over.
+    pub(crate) fn call_branch_over(&mut self, handle: Handle, branch: u32) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if let Some(found) = call.branches.get_mut(branch as usize) {
+            found.is_over = true;
+        }
+        self.call_settle(handle);
+    }
+
+    /// The server transaction is over.
+    pub(crate) fn call_request_over(&mut self, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        call.is_request_over = true;
+        // A request that ended without an answer has nobody left to answer.
+        if !matches!(call.phase, Phase::Concluded { .. }) {
+            call.phase = Phase::Concluded { winner: None };
+        }
+        self.call_settle(handle);
+    }
+
+    /// Sets the call's timer; when nothing of it is left, its memory goes back.
+    fn call_settle(&mut self, handle: Handle) {
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        if call.is_request_over && call.branches.iter().all(|branch| branch.is_over) {
+            let request = call.request;
+            self.calls.remove(handle);
+            self.call_of.remove(&request);
+            if self.calls.len() == 0 {
+                self.call_of.shrink_to(1024);
+            }
+        } else if let Some(deadline) = call.deadline()
+            && call.armed.is_none_or(|armed| deadline < armed)
+        {
+            call.armed = Some(deadline);
+            self.wheel.set(deadline, Timer::Call(handle));
+        }
+    }
+}
+
+fn note_best(call: &mut Call, status: Status, target: usize, response: Option<&Message>) {
+    if call.is_better(status) {
+        call.best = Some(Best { status, response: response.cloned(), target });
+    }
+}
+
+/// The answer to a target's challenge, if the target has credentials for it.
+fn authorization(call: &Call, target: usize, response: &Message) -> Option<(Name, String)> {
+    let place = call.plan.targets.get(target)?;
+    let credentials = place.credentials.as_ref()?;
+    digest::answer(response, credentials, call.message.method_text(), &place.uri, 1)
+}

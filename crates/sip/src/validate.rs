@@ -1,0 +1,198 @@
+//! May this request be handled at all? (RFC 3261 §16.3 for proxies, §8.2 for user agents.)
+//!
+//! The checks stand in the order the RFC gives them, and the first that fails names the answer. They look at all
+//! that must be right for state to be kept: what they let through can be keyed, answered and forwarded.
+
+use std::borrow::Cow;
+
+use crate::header::name::Name;
+use crate::limits::{IDENTIFIER_BYTES_MAX, OPTION_TAGS_MAX, URI_BYTES_MAX, USER_BYTES_MAX, VIAS_MAX};
+use crate::message::Message;
+use crate::method::{Method, MethodSet};
+use crate::parse::Flaw;
+use crate::status::Status;
+use crate::uri::Uri;
+
+/// Why a request is refused, and with what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: Status,
+    /// What is wrong, for the answer's reason phrase and for a log.
+    pub text: Cow<'static, str>,
+    /// A header that the answer needs: Allow with 405, Unsupported with 420.
+    pub header: Option<(Name, String)>,
+}
+
+impl Refusal {
+    fn new(code: u16, text: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { status: Status::known(code), text: text.into(), header: None }
+    }
+}
+
+/// What this element takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Methods taken outside dialogs. Inside a dialog (a To tag) all methods pass: a proxy has no say there.
+    pub methods: MethodSet,
+    /// Option tags that may stand in Proxy-Require.
+    pub proxy_extensions: &'a [String],
+}
+
+/// Checks a request, in the order of RFC 3261 §16.3. Loops (§16.3 step 4) need our own Via and are looked for in
+/// [`crate::endpoint`], between Max-Forwards and Proxy-Require.
+pub fn check_request(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
+    check_syntax(request)?;
+    check_uri(request)?;
+    check_method(request, rules)?;
+    check_hops(request)
+}
+
+/// §16.3 step 1: reasonable syntax.
+fn check_syntax(request: &Message) -> Result<(), Refusal> {
+    match request.flaw() {
+        None => {}
+        Some(Flaw::Version) => return Err(Refusal::new(505, "Version Not Supported")),
+        Some(Flaw::StartLine) => return Err(Refusal::new(400, "Malformed Request Line")),
+        Some(Flaw::HeaderLine) => return Err(Refusal::new(400, "Malformed Header Line")),
+        Some(Flaw::HeaderTooLong) => return Err(Refusal::new(400, "Header Too Long")),
+        Some(Flaw::TooManyHeaders) => return Err(Refusal::new(400, "Too Many Headers")),
+        Some(Flaw::Unterminated) => return Err(Refusal::new(400, "Headers Do Not End")),
+    }
+    if has_bare_cr(request) {
+        return Err(Refusal::new(400, "Bare CR In Header"));
+    }
+    let bad = |error: crate::header::HeaderError| Refusal::new(400, error.to_string());
+    let mut vias = 0;
+    for via in request.vias() {
+        via.map_err(bad)?;
+        vias += 1;
+        if vias > VIAS_MAX {
+            return Err(Refusal::new(400, "Too Many Via Headers"));
+        }
+    }
+    let via = request.via_top().map_err(bad)?;
+    let from = request.from().map_err(bad)?;
+    let to = request.to().map_err(bad)?;
+    let call_id = request.call_id().map_err(bad)?;
+    let cseq = request.cseq().map_err(bad)?;
+    if cseq.method_text != request.method_text() {
+        return Err(Refusal::new(400, "CSeq Method Mismatch"));
+    }
+    // RFC 3261 §8.1.1.3 requires the tag; callers from before it (no magic cookie) had none (RFC 4475 §3.4.1).
+    if from.tag().is_none() && via.has_cookie() {
+        return Err(Refusal::new(400, "Missing From Tag"));
+    }
+    let identifiers = [from.tag(), to.tag(), via.branch(), Some(call_id)];
+    if identifiers.into_iter().flatten().any(|text| text.len() > IDENTIFIER_BYTES_MAX) {
+        return Err(Refusal::new(400, "Identifier Too Long"));
+    }
+    request.max_forwards().map_err(bad)?;
+    request.expires().map_err(bad)?;
+    // Content-Type and Expires decide nothing here, but two of them are two messages in one.
+    request.optional(Name::ContentType).map_err(bad)?;
+    for contact in request.contacts() {
+        contact.map_err(bad)?;
+    }
+    for name in [Name::Route, Name::RecordRoute] {
+        for address in request.addresses(name) {
+            let address = address.map_err(bad)?;
+            if !address.bracketed || address.uri().is_err() {
+                return Err(Refusal::new(400, format!("Invalid {} Header", name.as_str())));
+            }
+        }
+    }
+    let length = request.content_length().map_err(bad)?;
+    if length.is_some_and(|length| length > request.body().len()) {
+        return Err(Refusal::new(400, "Body Shorter Than Content-Length"));
+    }
+    Ok(())
+}
+
+/// A CR that ends no line: other parsers may see a line end there.
+fn has_bare_cr(request: &Message) -> bool {
+    let head = request.bytes().get(..request.index.body as usize).unwrap_or_default();
+    memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n'))
+}
+
+/// §16.3 step 2: a URI we can read, of a scheme we know.
+fn check_uri(request: &Message) -> Result<(), Refusal> {
+    let text = request.uri_text();
+    if text.len() > URI_BYTES_MAX {
+        return Err(Refusal::new(414, "Request-URI Too Long"));
+    }
+    match Uri::parse(text) {
+        Err(error) => Err(Refusal::new(400, error.to_string())),
+        Ok(Uri::Other { .. }) => Err(Refusal::new(416, "Unsupported URI Scheme")),
+        Ok(Uri::Sip(uri)) if uri.user.is_some_and(|user| user.len() > USER_BYTES_MAX) => {
+            Err(Refusal::new(414, "User Part Too Long"))
+        }
+        // RFC 3261 §19.1.1: no headers in a request-URI.
+        Ok(Uri::Sip(uri)) if !uri.headers.is_empty() => Err(Refusal::new(400, "Headers In Request-URI")),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// §8.2.1: a method we take. In a dialog it is between the ends.
+fn check_method(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
+    let Some(method) = request.method() else { return Ok(()) };
+    let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+    if in_dialog || matches!(method, Method::Ack | Method::Cancel) || rules.methods.contains(method) {
+        return Ok(());
+    }
+    Err(Refusal {
+        header: Some((Name::Allow, rules.methods.to_string())),
+        ..Refusal::new(405, "Method Not Allowed")
+    })
+}
+
+/// §16.3 step 3. An OPTIONS or REGISTER that may go no further is for us (§11).
+fn check_hops(request: &Message) -> Result<(), Refusal> {
+    let is_for_us = matches!(request.method(), Some(Method::Options | Method::Register));
+    match request.max_forwards() {
+        Ok(Some(0)) if !is_for_us => Err(Refusal::new(483, "Too Many Hops")),
+        _ => Ok(()),
+    }
+}
+
+/// §16.3 step 5: extensions that a proxy must understand.
+pub(crate) fn check_proxy_require(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
+    check_extensions(request, Name::ProxyRequire, rules.proxy_extensions)
+}
+
+/// §8.2.2.3: extensions that a user agent must understand. ACK and CANCEL are never refused.
+pub fn check_require(request: &Message, supported: &[String]) -> Result<(), Refusal> {
+    if matches!(request.method(), Some(Method::Ack | Method::Cancel)) {
+        return Ok(());
+    }
+    check_extensions(request, Name::Require, supported)
+}
+
+fn check_extensions(request: &Message, name: Name, supported: &[String]) -> Result<(), Refusal> {
+    let unknown: Vec<_> = request
+        .option_tags(name)
+        .filter(|tag| !supported.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(tag)))
+        .take(OPTION_TAGS_MAX)
+        .map(String::from_utf8_lossy)
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list = unknown.join(", ").replace(['\r', '\n', '\0'], " ");
+    Err(Refusal { header: Some((Name::Unsupported, list)), ..Refusal::new(420, "Bad Extension") })
+}
+
+/// Whether a response can be used. Those that cannot are dropped: nobody answers a response.
+pub fn is_usable_response(response: &Message) -> bool {
+    response.flaw().is_none()
+        && response.status().is_some()
+        && !has_bare_cr(response)
+        && response.via_top().is_ok()
+        && response.from().is_ok()
+        && response.to().is_ok()
+        && response.call_id().is_ok()
+        && response.cseq().is_ok()
+        && response
+            .content_length()
+            .is_ok_and(|length| length.is_none_or(|length| length <= response.body().len()))
+}
