@@ -113,7 +113,7 @@ struct Matcher {
     every: Option<u64>,
     /// Let so many matching requests pass first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<u64>,
+    skip: Option<u64>,
     /// Strike so many times and then no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<u64>,
@@ -175,12 +175,13 @@ impl Faults {
 
     /// Adds the rules of a JSON list; all of them or, where one is wrong, none.
     pub(crate) fn add(&mut self, list: Value) -> anyhow::Result<()> {
-        const KNOWN: [&str; 15] = [
+        const KNOWN: [&str; 16] = [
             "method",
             "path",
             "operation",
             "probability",
             "every",
+            "skip",
             "after",
             "times",
             "kind",
@@ -275,10 +276,10 @@ impl Rule {
             return false;
         }
         self.seen += 1;
-        let after = matcher.after.unwrap_or(0);
-        if self.seen <= after
+        let skip = matcher.skip.unwrap_or(0);
+        if self.seen <= skip
             || matcher.times.is_some_and(|times| self.struck >= times)
-            || matcher.every.is_some_and(|every| !(self.seen - after).is_multiple_of(every))
+            || matcher.every.is_some_and(|every| !(self.seen - skip).is_multiple_of(every))
         {
             return false;
         }
@@ -314,7 +315,7 @@ mod tests {
     #[test]
     fn rules_match_and_count() {
         let mut faults = Faults::new(1);
-        faults.add(json!([{"operation": "numbers.create", "every": 3, "after": 1, "times": 2, "kind": "drop_after"}])).unwrap();
+        faults.add(json!([{"operation": "numbers.create", "every": 3, "skip": 1, "times": 2, "kind": "drop_after"}])).unwrap();
         assert!(struck(&mut faults, LIST, 5).is_empty());
         assert_eq!(struck(&mut faults, BUY, 12), [4, 7]);
         assert_eq!(faults.body()[0]["struck"], 2);
