@@ -1,5 +1,7 @@
 //! Tests of the program through its own doors, one file per noun.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that it uses")]
+
 mod cli;
 mod simulator;
 mod tidy;

@@ -23,7 +23,8 @@ async fn listener(lines: Vec<Value>, frames: usize) -> (String, Arc<Mutex<Vec<Va
     let router = Router::new().route(
         "/media",
         get(move |headers: HeaderMap, upgrade: WebSocketUpgrade| {
-            *kept_signature.lock().unwrap() = headers["x-twilio-signature"].to_str().unwrap().to_owned();
+            let signed = headers["x-twilio-signature"].to_str().unwrap();
+            signed.clone_into(&mut kept_signature.lock().unwrap());
             async move {
                 upgrade.on_upgrade(move |mut socket| async move {
                     let mut media = 0;
