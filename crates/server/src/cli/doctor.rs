@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use carriers::CarrierError;
 use database::{Database, DbError, Keyring};
 use jiff::SignedDuration;
 use tokio::net::{TcpListener, lookup_host};
@@ -13,7 +14,8 @@ use super::ConfigArgs;
 use super::client::Failure;
 use super::text::{say, say_json, visible};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Supply};
+use crate::config::Config;
+use crate::store::Store;
 
 /// How far our clock and the database's may be apart.
 const SKEW_MAX: SignedDuration = SignedDuration::from_secs(30);
@@ -88,7 +90,7 @@ impl DoctorArgs {
         findings.push(key_file(&config.key_file(), database.as_ref()).await);
         findings.push(port(&config).await);
         findings.push(public_url(&config).await);
-        findings.push(supply(&config));
+        findings.push(supply(&config).await);
         if let Some(database) = database {
             database.close().await;
         }
@@ -334,16 +336,43 @@ async fn public_url(config: &Config) -> Finding {
     }
 }
 
-fn supply(config: &Config) -> Finding {
+async fn supply(config: &Config) -> Finding {
     const WHAT: &str = "store";
-    match config.store.supply {
-        None => Finding::warn(WHAT, "there is no supply, so nothing can be bought", "set store.supply"),
-        Some(_) if config.store.prices.is_empty() => Finding::warn(
+    // Nothing is quoted here, so the key that quotes are sealed with does not matter.
+    let store = match Store::open(config, &Keyring::from_bytes(&[0; 32])) {
+        Ok(Some(store)) => store,
+        Ok(None) => {
+            return Finding::warn(WHAT, "there is no supply, so nothing can be bought", "set store.supply");
+        }
+        Err(error) => return Finding::fail(WHAT, error.to_string(), "mend the setting that it names"),
+    };
+    match store.carrier().account_check().await {
+        Ok(account) if !account.active => Finding::fail(
             WHAT,
-            "no number has a price, so none is listed",
+            format!("the carrier account {} is not active", account.name),
+            "see the carrier's console: an account is suspended for unpaid bills or abuse",
+        ),
+        Ok(account) if account.trial => Finding::warn(
+            WHAT,
+            format!(
+                "the carrier account {} is a trial: it buys few numbers and speaks a notice to callers",
+                account.name
+            ),
+            "upgrade it in the carrier's console",
+        ),
+        Ok(_) if config.store.prices.is_empty() => Finding::warn(
+            WHAT,
+            "the carrier account works, and no number has a price, so none is listed",
             "set store.prices.<country>.<type>.monthly",
         ),
-        Some(Supply::Demo) => Finding::ok(WHAT, "numbers come from the built-in simulator"),
-        Some(Supply::Twilio) => Finding::ok(WHAT, "numbers come from the account in carriers.twilio"),
+        Ok(account) => Finding::ok(WHAT, format!("the carrier account {} works", account.name)),
+        Err(error @ CarrierError::Auth { .. }) => Finding::fail(
+            WHAT,
+            error.to_string(),
+            "correct carriers.twilio.account_sid and auth_token (or the API key)",
+        ),
+        Err(error) => {
+            Finding::fail(WHAT, error.to_string(), "check that this machine reaches carriers.twilio.base_url")
+        }
     }
 }
