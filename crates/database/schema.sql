@@ -29,6 +29,7 @@ UNIQUE calls_pkey (id)
 UNIQUE deployments_pkey (id)
 UNIQUE events_id (id)
 UNIQUE events_pkey (workspace_id, seq)
+UNIQUE findings_pkey (ingress, phone_number, kind)
 UNIQUE idempotency_keys_pkey (workspace_id, route, idempotency_key)
 UNIQUE leases_pkey (name)
 UNIQUE meta_pkey (name)
@@ -123,6 +124,18 @@ events.kind TEXT NOT NULL
 events.seq INTEGER NOT NULL
 events.subject TEXT NOT NULL
 events.workspace_id TEXT NOT NULL
+findings.carrier_number_id TEXT
+findings.counted_at TIME NOT NULL
+findings.detail TEXT NOT NULL
+findings.first_seen_at TIME NOT NULL
+findings.ingress INTEGER NOT NULL
+findings.kind TEXT NOT NULL
+findings.last_seen_at TIME NOT NULL
+findings.number_id TEXT
+findings.phone_number TEXT NOT NULL
+findings.reported_at TIME
+findings.seen INTEGER NOT NULL
+findings.workspace_id TEXT
 idempotency_keys.body TEXT NOT NULL
 idempotency_keys.body_hash BYTES NOT NULL
 idempotency_keys.created_at TIME NOT NULL

@@ -86,6 +86,7 @@ pub const CONSTRAINTS: &[(&str, &str)] = &[
     ("audit.workspace_id, audit.seq", "audit_pkey"),
     ("audit.id", "audit_id"),
     ("leases.name", "leases_pkey"),
+    ("findings.ingress, findings.phone_number, findings.kind", "findings_pkey"),
 ];
 
 /// The name of a broken unique rule from what an engine says about it.

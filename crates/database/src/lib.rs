@@ -21,6 +21,7 @@ mod value;
 
 pub mod audit;
 pub mod events;
+pub mod findings;
 pub mod idempotency;
 pub mod keys;
 pub mod leases;
@@ -47,6 +48,7 @@ pub fn queries() -> impl Iterator<Item = (&'static str, Both)> {
     [
         audit::QUERIES,
         events::QUERIES,
+        findings::QUERIES,
         idempotency::QUERIES,
         keys::QUERIES,
         leases::QUERIES,

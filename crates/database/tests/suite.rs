@@ -30,6 +30,8 @@ mod accounts;
 mod arena;
 #[path = "suite/engine.rs"]
 mod engine;
+#[path = "suite/findings.rs"]
+mod findings;
 #[path = "suite/numbers.rs"]
 mod numbers;
 #[path = "suite/purchases.rs"]

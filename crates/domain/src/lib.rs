@@ -11,6 +11,7 @@
 //! | quote | an offer of one exact number at one price, good for a while | [`quote`] |
 //! | purchase | the durable intent to buy one exact number, and its state machine | [`purchase`] |
 //! | number | one phone number in E.164, owned once per ingress | [`number`] |
+//! | finding | a difference between the carrier's list of numbers and ours | [`reconcile`] |
 //! | ingress | what a call came in on; calls are routed by (ingress, E.164) | [`call`] |
 //! | agent | the AI assistant that answers | [`agent`] |
 //! | endpoint | how a call reaches the agent: `sip`, `stream`, `phone` or `webhook` | [`endpoint`] |
@@ -102,6 +103,7 @@ pub mod preview;
 pub mod publishing;
 pub mod purchase;
 pub mod quote;
+pub mod reconcile;
 pub mod route;
 pub mod variant;
 pub mod workspace;

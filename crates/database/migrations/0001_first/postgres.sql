@@ -330,4 +330,22 @@ CREATE TABLE leases (
     CONSTRAINT leases_pkey PRIMARY KEY (name)
 );
 
+-- Findings: where the carrier's list of numbers and ours differ, with how often a listing showed it.
+CREATE TABLE findings (
+    ingress BIGINT NOT NULL,
+    phone_number TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    number_id TEXT COLLATE "C",
+    workspace_id TEXT COLLATE "C",
+    carrier_number_id TEXT COLLATE "C",
+    detail TEXT COLLATE "C" NOT NULL,
+    first_seen_at TIMESTAMPTZ NOT NULL,
+    last_seen_at TIMESTAMPTZ NOT NULL,
+    counted_at TIMESTAMPTZ NOT NULL,
+    seen BIGINT NOT NULL,
+    reported_at TIMESTAMPTZ,
+    CONSTRAINT findings_pkey PRIMARY KEY (ingress, phone_number, kind),
+    CHECK (kind IN ('orphan', 'ghost', 'drifted'))
+);
+
 INSERT INTO route_state (id, version) VALUES (1, 0);

@@ -330,4 +330,22 @@ CREATE TABLE leases (
     PRIMARY KEY (name)
 ) STRICT, WITHOUT ROWID;
 
+-- Findings: where the carrier's list of numbers and ours differ, with how often a listing showed it.
+CREATE TABLE findings (
+    ingress INTEGER NOT NULL,
+    phone_number TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    number_id TEXT,
+    workspace_id TEXT,
+    carrier_number_id TEXT,
+    detail TEXT NOT NULL,
+    first_seen_at INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    counted_at INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    reported_at INTEGER,
+    PRIMARY KEY (ingress, phone_number, kind),
+    CHECK (kind IN ('orphan', 'ghost', 'drifted'))
+) STRICT, WITHOUT ROWID;
+
 INSERT INTO route_state (id, version) VALUES (1, 0);

@@ -1,0 +1,102 @@
+//! Findings: where the carrier's list of numbers and ours differ, kept between listings.
+//!
+//! When one is believed is decided by `domain::reconcile`.
+
+use domain::call::Ingress;
+use domain::reconcile::{Finding, Observation, Owner};
+
+use crate::engine::{Both, Read, Tx};
+use crate::error::DbError;
+use crate::numbers;
+use crate::value::{Row, Value};
+
+/// The most findings that are kept; an account full of strange numbers needs no longer list.
+pub const FINDINGS_MAX: u32 = 10_000;
+
+macro_rules! columns {
+    () => {
+        "ingress, phone_number, kind, number_id, workspace_id, carrier_number_id, detail, first_seen_at, \
+         last_seen_at, counted_at, seen, reported_at"
+    };
+}
+
+const LIST: &str =
+    concat!("SELECT ", columns!(), " FROM findings WHERE ingress = $1 ORDER BY phone_number, kind LIMIT $2");
+const PUT: &str = concat!(
+    "INSERT INTO findings (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+     ON CONFLICT (ingress, phone_number, kind) DO UPDATE SET number_id = excluded.number_id, \
+     workspace_id = excluded.workspace_id, carrier_number_id = excluded.carrier_number_id, \
+     detail = excluded.detail, last_seen_at = excluded.last_seen_at, counted_at = excluded.counted_at, \
+     seen = excluded.seen, reported_at = excluded.reported_at"
+);
+const REMOVE: &str = "DELETE FROM findings WHERE ingress = $1 AND phone_number = $2 AND kind = $3";
+
+/// Every query of this file.
+pub(crate) const QUERIES: &[(&str, Both)] = &[
+    ("findings::LIST", Both::same(LIST)),
+    ("findings::PUT", Both::same(PUT)),
+    ("findings::REMOVE", Both::same(REMOVE)),
+];
+
+fn finding(row: &Row<'_>) -> Result<Finding, DbError> {
+    let number_id = row.parse_opt(3)?;
+    let workspace_id = row.parse_opt(4)?;
+    let seen: i64 = row.read(10)?;
+    Ok(Finding {
+        ingress: numbers::ingress(row, 0)?,
+        observation: Observation {
+            phone_number: numbers::e164(row, 1)?,
+            kind: row.parse(2)?,
+            owner: number_id
+                .zip(workspace_id)
+                .map(|(number_id, workspace_id)| Owner { number_id, workspace_id }),
+            carrier_number_id: row.read(5)?,
+            detail: row.read(6)?,
+        },
+        first_seen_at: row.read(7)?,
+        last_seen_at: row.read(8)?,
+        counted_at: row.read(9)?,
+        seen: u32::try_from(seen).map_err(|_| DbError::Corrupt(format!("seen {seen} times")))?,
+        reported_at: row.read(11)?,
+    })
+}
+
+/// What is known to differ on an ingress, by number; at most [`FINDINGS_MAX`].
+pub fn finding_list(read: &Read<'_>, ingress: Ingress) -> Result<Vec<Finding>, DbError> {
+    read.query(LIST, &[ingress.0.into(), FINDINGS_MAX.into()], finding)
+}
+
+/// Keeps a finding, new or seen again.
+pub fn finding_put(tx: &Tx<'_>, finding: &Finding) -> Result<(), DbError> {
+    let observation = &finding.observation;
+    tx.execute(
+        PUT,
+        &[
+            finding.ingress.0.into(),
+            Value::text(&observation.phone_number),
+            observation.kind.as_str().into(),
+            Value::text_opt(observation.owner.map(|owner| owner.number_id).as_ref()),
+            Value::text_opt(observation.owner.map(|owner| owner.workspace_id).as_ref()),
+            observation.carrier_number_id.as_ref().into(),
+            (&observation.detail).into(),
+            finding.first_seen_at.into(),
+            finding.last_seen_at.into(),
+            finding.counted_at.into(),
+            finding.seen.into(),
+            finding.reported_at.into(),
+        ],
+    )
+    .map(drop)
+}
+
+/// Forgets a finding: a listing did not show it.
+pub fn finding_remove(tx: &Tx<'_>, finding: &Finding) -> Result<(), DbError> {
+    let observation = &finding.observation;
+    tx.execute(
+        REMOVE,
+        &[finding.ingress.0.into(), Value::text(&observation.phone_number), observation.kind.as_str().into()],
+    )
+    .map(drop)
+}
