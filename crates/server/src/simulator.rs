@@ -96,6 +96,8 @@ pub struct SimulatorConfig {
     /// Divides every delay of the carrier and of the people on the telephone. It leaves alone the pace of media and the
     /// time limit for callbacks, because those are what the other side has to meet.
     pub time_scale: u32,
+    /// How long the whole answer to a callback may take: 15 s at the real carrier.
+    pub callback_limit: Duration,
     /// Where dates and durations come from.
     pub clock: Arc<dyn Clock>,
 }
@@ -111,6 +113,7 @@ impl Default for SimulatorConfig {
             supply_seed: 1,
             fault_seed: 1,
             time_scale: 1,
+            callback_limit: callbacks::CALLBACK_LIMIT,
             clock: Arc::new(SystemClock::new()),
         }
     }

@@ -44,6 +44,7 @@ pub(super) fn create(shared: &Arc<Shared>, request: &ApiRequest) -> Result<Answe
         }
     }
     let mut call = Call::new(sid("CA"), "outbound-api", from, to, shared.clock.now());
+    call.request_id.clone_from(&request.request_id);
     call.number_sid = shared.lock().numbers.by_e164(from).map(|number| number.sid.clone());
     let events =
         form.values("StatusCallbackEvent").flat_map(str::split_whitespace).map(str::to_owned).collect();

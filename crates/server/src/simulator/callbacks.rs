@@ -19,7 +19,7 @@ use super::state::Shared;
 use super::supply::NumberKind;
 
 /// The whole of a callback's answer must be there within this time. Not divided by the time scale: it is ours to meet.
-const CALLBACK_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const CALLBACK_LIMIT: Duration = Duration::from_secs(15);
 /// One try to connect; there are two.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// The largest TwiML document.
@@ -34,12 +34,12 @@ const SHOWN_BYTES_MAX: usize = 8 * 1024;
     clippy::disallowed_methods,
     reason = "the carrier is not us: its client has its own limits, set here"
 )]
-pub(super) fn client() -> anyhow::Result<reqwest::Client> {
+pub(super) fn client(limit: Duration) -> anyhow::Result<reqwest::Client> {
     // Already installed by another part of the program is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
-        .timeout(CALLBACK_LIMIT)
+        .timeout(limit)
         .redirect(reqwest::redirect::Policy::limited(REDIRECTS_MAX))
         .no_proxy()
         .user_agent("TwilioProxy/1.1")

@@ -65,7 +65,7 @@ pub(crate) enum Kind {
         #[serde(default = "one")]
         copies: u8,
     },
-    /// The callback waits until the call's next one has been sent.
+    /// The status callback waits until the call's next one has been sent.
     CallbackReorder,
     /// The callback's signature is wrong.
     CallbackBadSignature,

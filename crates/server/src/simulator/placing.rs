@@ -132,7 +132,8 @@ pub(super) fn write_placed(shared: &Shared, state: &mut State, call: &Call) -> a
         "parent_call_sid": call.parent_sid,
         "phone_number_sid": call.number_sid,
     });
-    let entry = Entry { effect: "call_placed", sid: call.sid.clone(), request_id: String::new(), details };
+    let request_id = call.request_id.clone();
+    let entry = Entry { effect: "call_placed", sid: call.sid.clone(), request_id, details };
     state.ledger.write(shared.clock.now(), entry)
 }
 

@@ -107,7 +107,7 @@ impl Shared {
             api_keys: config.api_keys,
             supply: Supply::new(config.supply_seed),
             clock: config.clock,
-            http: callbacks::client()?,
+            http: callbacks::client(config.callback_limit)?,
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             in_flight: AtomicU64::new(0),

@@ -1,5 +1,8 @@
 //! Media streams: a true WebSocket client that speaks the carrier's side, sends what a caller would say (a tone), and
 //! measures what it hears.
+//!
+//! It has no TLS: a `wss` address is accepted, as the carrier accepts no other, and then cannot be reached. Agents to be
+//! tried with the simulator listen on this machine and are addressed with `ws`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

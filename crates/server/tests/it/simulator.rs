@@ -225,9 +225,10 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = bool>,
 {
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
         while !holds().await {
-            tokio::task::yield_now().await;
+            looks.tick().await;
         }
     };
     assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "waited in vain: {what}");

@@ -4,6 +4,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse as _;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
+use server::simulator::SimulatorConfig;
 
 use super::{Carrier, Product, Seen, events, no_content, twiml, until};
 
@@ -203,6 +204,21 @@ async fn a_dead_server_is_tried_twice_and_then_apologised_for() {
 }
 
 #[tokio::test]
+async fn an_answer_that_takes_too_long_goes_to_the_fallback() {
+    let impatient =
+        SimulatorConfig { callback_limit: std::time::Duration::from_millis(300), ..super::settings() };
+    let carrier = Carrier::with(impatient).await;
+    // A server that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let voice = format!("http://{}/voice", silent.local_addr().unwrap());
+    let product = Product::start(carrier.running.auth_token(), |_| twiml("<Say>Fallback</Say>")).await;
+    let number = carrier.buy(&[("VoiceUrl", &voice), ("VoiceFallbackUrl", &product.url)]).await;
+    let story = carrier.call(&number, json!({})).await;
+    assert_eq!((&story["errors"], &story["spoken"]), (&json!([11205]), &json!(["Fallback"])));
+    assert_eq!(product.seen()[0].param("ErrorUrl"), voice);
+}
+
+#[tokio::test]
 async fn dialling_reports_how_it_went() {
     for (behaviour, status, bridged) in [
         ("answer", "completed", "true"),
@@ -331,6 +347,11 @@ async fn an_outbound_call_is_redirected_and_hung_up() {
     let (status, call) =
         carrier.post("/Calls.json", &[("To", "+14155550188"), ("From", from), ("Url", &voice)]).await;
     assert_eq!((status, &call["status"]), (201, &json!("queued")));
+    let placed = &carrier.ledger("call_placed").await[0];
+    assert!(
+        placed["sid"] == call["sid"] && placed["request_id"].as_str().unwrap().starts_with("RQ"),
+        "{placed}"
+    );
     let path = format!("/Calls/{}.json", call["sid"].as_str().unwrap());
     until("the first document", async || !product.at("/voice").is_empty()).await;
     assert_eq!(product.at("/voice")[0].param("CallStatus"), "in-progress");

@@ -120,6 +120,27 @@ async fn search_shows_numbers_as_the_carrier_writes_them() {
 }
 
 #[tokio::test]
+async fn every_number_on_sale_is_one_that_the_product_accepts() {
+    let carrier = Carrier::start().await;
+    for (country, kinds) in [
+        ("US", vec!["Local", "TollFree"]),
+        ("CA", vec!["Local"]),
+        ("GB", vec!["Local", "Mobile", "TollFree", "National"]),
+        ("FR", vec!["Local", "Mobile"]),
+    ] {
+        for kind in kinds {
+            let (_, found) =
+                carrier.get(&format!("/AvailablePhoneNumbers/{country}/{kind}.json?PageSize=300")).await;
+            for number in found["available_phone_numbers"].as_array().unwrap() {
+                let text = number["phone_number"].as_str().unwrap();
+                let parsed = domain::e164::E164::parse(text, None).map(|number| number.to_string());
+                assert_eq!(parsed.as_deref().ok(), Some(text), "{country} {kind} {text}: {parsed:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_number_is_sold_once_and_leaves_the_shelf() {
     let carrier = Carrier::start().await;
     let number = carrier
