@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::source::root;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::source::{files, root};
 
 /// Paths that a document names in back-quotes and that lead nowhere. A path counts as one when it has a folder or the end of a
 /// file's name; it may be written from the root, from `crates/`, from the program's sources or from the document's folder.
@@ -94,4 +97,77 @@ fn every_error_has_its_page() {
 #[expect(clippy::disallowed_methods, reason = "a switch of this test, not a setting of the program")]
 fn update_docs() -> bool {
     std::env::var_os("UPDATE_DOCS").is_some()
+}
+
+/// Command lines of the program that stand in a document's code blocks, each as its words.
+fn commands_in(document: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    let joined = document.replace("\\\n", " ");
+    for line in joined.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        let line = line.split(" #").next().unwrap_or_default();
+        let Some(at) =
+            line.find("switchboard ").filter(|at| fenced && (*at == 0 || line[..*at].ends_with([' ', '('])))
+        else {
+            continue;
+        };
+        // `> file`, `| program` and `)` end what the program is given.
+        let line = line[at..].split(['>', '|', ')']).next().unwrap_or_default();
+        let mut words = Vec::new();
+        for (count, part) in line.split('"').enumerate() {
+            if count % 2 == 1 {
+                words.push(part.to_owned());
+            } else {
+                words.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        found.push(words);
+    }
+    found
+}
+
+fn wrong_commands(document: &str) -> Vec<String> {
+    let command = server::cli::Cli::command();
+    let is_no_error = |kind| matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    commands_in(document)
+        .into_iter()
+        .filter_map(|words| {
+            let error = command
+                .clone()
+                .try_get_matches_from(&words)
+                .err()
+                .filter(|error| !is_no_error(error.kind()))?;
+            Some(format!("{}: {}", words.join(" "), error.to_string().lines().next().unwrap_or_default()))
+        })
+        .collect()
+}
+
+#[test]
+fn commands_in_documents_are_commands_of_the_program() {
+    let sample = "`switchboard gone` in prose\n```\nswitchboard numbers list --json > x  # all\nsudo -u a switchboard numbers set +1 --label \"a b\"\nswitchboard numbers sell\ngit clone x/switchboard && true\n```\n";
+    assert_eq!(commands_in(sample).len(), 3);
+    assert_eq!(commands_in(sample)[1][5], "a b");
+    assert_eq!(wrong_commands(sample).len(), 1, "{:?}", wrong_commands(sample));
+}
+
+#[test]
+fn settings_in_documents_are_settings_of_the_program() {
+    let blocks = |text: &str| -> Vec<String> {
+        text.split("```toml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let wrong =
+        |block: &String| toml::from_str::<server::config::Config>(block).err().map(|error| error.to_string());
+    assert!(wrong(&blocks("```toml\nlistn = \"127.0.0.1:1\"\n```\n")[0]).is_some());
+    for (path, text) in files().iter().filter(|(path, _)| path.ends_with(".md")) {
+        for block in blocks(text) {
+            assert_eq!(wrong(&block), None, "in {path}:\n{block}");
+        }
+    }
 }
