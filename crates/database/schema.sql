@@ -54,6 +54,7 @@ agents.created_at TIME NOT NULL
 agents.deleted_at TIME
 agents.id TEXT NOT NULL
 agents.name TEXT NOT NULL
+agents.name_search TEXT NOT NULL
 agents.revision INTEGER NOT NULL
 agents.updated_at TIME NOT NULL
 agents.workspace_id TEXT NOT NULL

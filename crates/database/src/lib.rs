@@ -19,7 +19,10 @@ mod error;
 mod migrations;
 mod value;
 
+pub mod agents;
 pub mod audit;
+pub mod calls;
+pub mod deployments;
 pub mod events;
 pub mod findings;
 pub mod idempotency;
@@ -30,6 +33,7 @@ pub mod numbers;
 pub mod purchases;
 pub mod routes;
 pub mod secrets;
+pub mod versions;
 pub mod workspaces;
 
 pub use audit::Change;
@@ -46,7 +50,10 @@ pub use value::{Cell, FromCell, Row, Value};
 /// Every query that this crate holds as text, for the test that prepares each on both engines.
 pub fn queries() -> impl Iterator<Item = (&'static str, Both)> {
     [
+        agents::QUERIES,
         audit::QUERIES,
+        calls::QUERIES,
+        deployments::QUERIES,
         events::QUERIES,
         findings::QUERIES,
         idempotency::QUERIES,
@@ -57,6 +64,7 @@ pub fn queries() -> impl Iterator<Item = (&'static str, Both)> {
         purchases::QUERIES,
         routes::QUERIES,
         secrets::QUERIES,
+        versions::QUERIES,
         workspaces::QUERIES,
     ]
     .into_iter()

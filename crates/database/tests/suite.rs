@@ -26,8 +26,12 @@ use on_both_engines;
 
 #[path = "suite/accounts.rs"]
 mod accounts;
+#[path = "suite/agents.rs"]
+mod agents;
 #[path = "suite/arena.rs"]
 mod arena;
+#[path = "suite/calls.rs"]
+mod calls;
 #[path = "suite/engine.rs"]
 mod engine;
 #[path = "suite/findings.rs"]
@@ -38,6 +42,8 @@ mod numbers;
 mod purchases;
 #[path = "suite/records.rs"]
 mod records;
+#[path = "suite/routes.rs"]
+mod routes;
 #[path = "suite/schema.rs"]
 mod schema;
 #[path = "suite/secrets.rs"]

@@ -113,6 +113,7 @@ CREATE TABLE agents (
     id TEXT COLLATE "C" NOT NULL,
     workspace_id TEXT COLLATE "C" NOT NULL REFERENCES workspaces (id),
     name TEXT COLLATE "C" NOT NULL,
+    name_search TEXT COLLATE "C" NOT NULL,
     content JSONB NOT NULL,
     revision BIGINT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL,

@@ -113,6 +113,7 @@ CREATE TABLE agents (
     id TEXT NOT NULL,
     workspace_id TEXT NOT NULL REFERENCES workspaces (id),
     name TEXT NOT NULL,
+    name_search TEXT NOT NULL,
     content TEXT NOT NULL,
     revision INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
