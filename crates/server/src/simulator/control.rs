@@ -70,6 +70,12 @@ fn admit(peer: IpAddr, parts: &Parts, body: &[u8]) -> Result<(), Refusal> {
     if !peer.to_canonical().is_loopback() {
         return Err(Refusal::new(403, "the control endpoint answers this machine only"));
     }
+    // A name that leads here from elsewhere is a page's trick to read what is here.
+    let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    if name != "localhost" && !name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+        return Err(Refusal::new(403, "address the control endpoint as localhost or 127.0.0.1"));
+    }
     let is_json = parts
         .headers
         .get(header::CONTENT_TYPE)

@@ -147,6 +147,11 @@ impl Follower {
                     session.close(socket, "simulator_stopped").await;
                     return Err(Interrupt::HangUp(Party::Simulator));
                 }
+                // Before the agent's messages, so that an agent that never stops talking cannot stop the clock.
+                _ = ticks.tick() => if session.tick(&mut socket).await.is_err() {
+                    session.close(socket, "agent_closed").await;
+                    return Ok(());
+                },
                 message = socket.next() => {
                     let ended = match message {
                         Some(Ok(Message::Text(text))) => session.hear(&mut socket, &text).await,
@@ -159,10 +164,6 @@ impl Follower {
                         return Ok(());
                     }
                 }
-                _ = ticks.tick() => if session.tick(&mut socket).await.is_err() {
-                    session.close(socket, "agent_closed").await;
-                    return Ok(());
-                },
             }
         }
     }

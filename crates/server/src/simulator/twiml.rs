@@ -296,6 +296,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "(<|>|/|&|;|#|!|\\[|\\]|-|\\?|=|'|\"| |Response|Dial|Say|x|\\PC){0,40}") {
+            let _ = parse(&text);
+            let _ = parse(&format!("<Response>{text}</Response>"));
+        }
+    }
+
     #[test]
     fn misspelt_attributes_are_warned_of() {
         let document =

@@ -190,6 +190,20 @@ async fn a_stream_that_cannot_be_opened_is_reported_and_the_call_goes_on() {
 }
 
 #[tokio::test]
+async fn when_the_agent_leaves_the_document_goes_on() {
+    let (url, _, _) = listener(vec![], 3).await;
+    let carrier = Carrier::start().await;
+    let product = Product::start(carrier.running.auth_token(), move |_| {
+        twiml(&format!("<Connect><Stream url=\"{url}\"/></Connect><Say>Below</Say>"))
+    })
+    .await;
+    let number = carrier.buy(&[("VoiceUrl", &product.url)]).await;
+    let story = carrier.call(&number, json!({})).await;
+    assert_eq!((&story["spoken"], &story["status"]), (&json!(["Below"]), &json!("completed")));
+    assert_eq!(story["streams"][0]["ended_by"], "agent_closed");
+}
+
+#[tokio::test]
 async fn nonsense_ends_a_stream() {
     let nonsense = vec![json!({"event": "sing"}); 12];
     let (url, _, _) = listener(nonsense, usize::MAX).await;

@@ -174,6 +174,22 @@ async fn a_number_is_sold_once_and_leaves_the_shelf() {
 }
 
 #[tokio::test]
+async fn of_twenty_who_buy_one_number_at_once_one_gets_it() {
+    let carrier = Carrier::start().await;
+    let form = [("PhoneNumber", "+14155550123")];
+    let tries = (0..20).map(|_| carrier.post("/IncomingPhoneNumbers.json", &form));
+    let mut codes: Vec<_> = futures_util::future::join_all(tries)
+        .await
+        .into_iter()
+        .map(|(status, body)| (status, body["code"].as_i64()))
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(codes[0], (201, None));
+    assert!(codes[1..].iter().all(|code| *code == (400, Some(21422))), "{codes:?}");
+    assert_eq!(carrier.ledger("number_purchased").await.len(), 1);
+}
+
+#[tokio::test]
 async fn purchases_are_refused_with_the_carriers_codes() {
     let carrier = Carrier::start().await;
     let (_, french) = carrier.get("/AvailablePhoneNumbers/FR/Local.json?PageSize=100").await;
@@ -357,6 +373,8 @@ async fn the_control_endpoint_refuses_what_a_web_page_could_send() {
     let from_page =
         carrier.http.delete(&url).header("origin", "https://evil.example.com").send().await.unwrap();
     assert_eq!(from_page.status(), 403);
+    let rebound = carrier.http.get(&url).header("host", "evil.example.com").send().await.unwrap();
+    assert_eq!(rebound.status(), 403);
     let (status, body) = carrier.control(Method::POST, "faults", json!([{"kind": "explode"}])).await;
     assert_eq!(status, 400);
     assert!(body["error"].as_str().unwrap().contains("rule 0 is not a rule"), "{body}");
