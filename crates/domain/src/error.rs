@@ -89,6 +89,7 @@ error_table! {
     NameTaken, "name_taken", 409, None, "The name is taken", "Choose another name; names are compared without regard to letter case.";
     AgentInUse, "agent_in_use", 409, None, "The agent still answers numbers", "Reassign the numbers named in `detail` first.";
     AmbiguousNumber, "ambiguous_number", 409, None, "More than one number of this workspace has these digits", "Use one of the ids named in `detail`.";
+    RoleInUse, "role_in_use", 409, None, "Keys still have this role", "Revoke those keys first, or leave the role.";
     LastOwner, "last_owner", 409, None, "The last owner key cannot be revoked", "Create another key with the role owner first.";
     LimitReached, "limit_reached", 409, None, "A limit of the workspace is reached", "Remove something first; `detail` names the limit.";
     StaleVersion, "stale_version", 412, None, "The resource has changed since you read it", "Read it again, apply your change to what you find, and send its new ETag.";

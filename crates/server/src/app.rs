@@ -2,19 +2,30 @@
 //!
 //! What it is made of stands in files of its own; `serve` puts it together. A test makes one with a clock of its own.
 
-mod metrics;
+pub mod metrics;
 mod nudges;
 pub mod random;
 mod tasks;
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use database::{Database, Keyring};
+use domain::id::WorkspaceId;
+use domain::workspace::WorkspaceSettings;
+use tracing::info;
+
 pub use self::metrics::Metrics;
 pub use self::nudges::Nudges;
 pub use self::random::Random;
 pub use self::tasks::Tasks;
+use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::limits::Limits;
+
+/// The workspace that the first start creates.
+pub const WORKSPACE_DEFAULT: &str = "default";
 
 /// Everything a request or a background task may need.
 pub struct App {
@@ -24,13 +35,91 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where chance comes from, secrets and tokens apart: those come from the system's own generator.
     pub random: Random,
+    /// Everything that is kept.
+    pub database: Database,
+    /// Seals secrets, and gives other keys to sign with.
+    pub keyring: Arc<Keyring>,
     /// What runs beside the requests.
     pub tasks: Tasks,
     /// Wakes background tasks early.
     pub nudges: Nudges,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How much each API key may still ask.
+    pub limits: Limits,
+    /// Seals the cursors of lists.
+    pub cursors: Cursors,
 }
 
 /// How the app is handed around.
 pub type Shared = Arc<App>;
+
+impl App {
+    /// Opens the database, brings it up to date, checks that the key is its key, and creates the default workspace at the first start.
+    pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Random) -> anyhow::Result<Shared> {
+        std::fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("failed to create the data folder {}", config.data_dir.display()))?;
+        let settings = config.database_settings();
+        let shown = settings.address.shown();
+        let database = Database::open(settings)
+            .await
+            .with_context(|| format!("failed to open the database, {shown}"))?;
+        let key_file = config.key_file();
+        let keyring = database
+            .open_keyring(&key_file)
+            .await
+            .with_context(|| format!("failed to use the encryption key file {}", key_file.display()))?;
+        info!(
+            database = shown,
+            key.fingerprint = keyring.fingerprint(),
+            "the database is open: {shown}; the encryption key is {}",
+            key_file.display()
+        );
+        let app = Arc::new(App {
+            limits: Limits::new(&config.limits, clock.clone()),
+            cursors: Cursors::new(keyring.derive("cursors").as_slice()),
+            config: Arc::new(config),
+            clock,
+            random,
+            database,
+            keyring: Arc::new(keyring),
+            tasks: Tasks::new(),
+            nudges: Nudges::default(),
+            metrics: Arc::new(Metrics::new()),
+        });
+        app.create_default_workspace().await?;
+        Ok(app)
+    }
+
+    async fn create_default_workspace(&self) -> anyhow::Result<()> {
+        let (id, now) = (WorkspaceId::new(self.clock.now(), self.random.bits()), self.clock.now());
+        let created = self
+            .database
+            .write(move |tx| {
+                if !database::workspaces::workspace_list(tx, None, 1)?.is_empty() {
+                    return Ok(false);
+                }
+                // Of two first nodes, one creates it and the other finds it.
+                let create = |tx: &database::Tx<'_>| {
+                    database::workspaces::workspace_create(
+                        tx,
+                        id,
+                        WORKSPACE_DEFAULT,
+                        &WorkspaceSettings::default(),
+                        now,
+                    )
+                };
+                match tx.attempt(create) {
+                    Ok(()) => Ok(true),
+                    Err(database::DbError::Conflict(_)) => Ok(false),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
+            .context("failed to create the first workspace")?;
+        if created {
+            info!(workspace.id = %id, "created the workspace {WORKSPACE_DEFAULT}, since there was none");
+        }
+        Ok(())
+    }
+}

@@ -9,20 +9,26 @@ pub mod callouts;
 pub mod calls;
 pub mod client;
 pub mod doctor;
+pub mod keys;
 pub mod migrate;
 pub mod numbers;
 pub mod route;
 pub mod secrets;
+pub mod serve;
 mod text;
+pub mod workspaces;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 use database::{Database, DbError};
 
 pub use self::client::Failure;
+use crate::app::{App, Random, Shared};
+use crate::clock::SystemClock;
 use crate::config::Config;
 
 /// Connects phone numbers to AI voice agents
@@ -35,6 +41,7 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Serve(serve::ServeArgs),
     Numbers(numbers::NumbersArgs),
     Agents(agents::AgentsArgs),
     Callouts(callouts::CalloutsArgs),
@@ -44,6 +51,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Secrets(secrets::SecretsArgs),
     Audit(audit::AuditArgs),
+    Workspaces(workspaces::WorkspacesArgs),
+    Keys(keys::KeysArgs),
 }
 
 /// Reads the command line and does what it says. Whoever reads the output gets nothing else on it: faults go to standard error.
@@ -68,6 +77,7 @@ pub fn main() -> ExitCode {
 impl Cli {
     async fn run(self) -> Result<(), Failure> {
         match self.command {
+            Command::Serve(args) => args.run().await,
             Command::Numbers(args) => args.run().await,
             Command::Agents(args) => args.run().await,
             Command::Callouts(args) => args.run().await,
@@ -77,6 +87,8 @@ impl Cli {
             Command::Doctor(args) => args.run().await,
             Command::Secrets(args) => args.run().await,
             Command::Audit(args) => args.run().await,
+            Command::Workspaces(args) => args.run().await,
+            Command::Keys(args) => args.run().await,
         }
     }
 }
@@ -105,6 +117,12 @@ async fn open(config: &Config) -> Result<Database, Failure> {
         })?;
     }
     Database::open(config.database_settings()).await.map_err(refused)
+}
+
+/// The whole app of these settings, for the commands that work on the database directly.
+async fn open_app(config: &ConfigArgs) -> Result<Shared, Failure> {
+    let app = App::open(config.load()?, Arc::new(SystemClock::new()), Random::from_system()).await;
+    app.map_err(|error| Failure::Refused(format!("{error:#}")))
 }
 
 /// An error of the database as the command line tells it.

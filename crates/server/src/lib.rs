@@ -1,10 +1,15 @@
 //! The switchboard program.
 
+pub mod actions;
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod limits;
 pub mod logs;
+pub mod patch;
+pub mod serve;
 pub mod simulator;
 pub mod store;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use rand::{RngExt, SeedableRng as _};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// A shared handle on one generator.
@@ -25,7 +25,7 @@ impl Random {
 
     /// 128 random bits, such as for an id.
     pub fn bits(&self) -> u128 {
-        self.with(|rng| rng.random())
+        self.with(RngExt::random)
     }
 
     /// A number from 0 to `end`, `end` not included; 0 where `end` is 0.

@@ -1,0 +1,109 @@
+//! Secrets that come in with a request: each gets its id at once, so that what refers to it can be put together, and is sealed
+//! and stored in the transaction of the change. Nobody reads it back but whoever must use it.
+
+use std::sync::Arc;
+
+use database::secrets::secret_create;
+use database::{DbError, Keyring, Tx};
+use domain::endpoint::SecretRef;
+use domain::error::{Code, Refusal};
+use domain::id::{SecretId, WorkspaceId};
+use jiff::Timestamp;
+
+use crate::config::Secret;
+
+/// The longest secret, in bytes.
+pub const SECRET_BYTES_MAX: usize = 1024;
+
+/// The secrets of one request.
+#[derive(Clone, Default)]
+pub struct NewSecrets(Arc<Vec<NewSecret>>);
+
+struct NewSecret {
+    id: SecretId,
+    purpose: &'static str,
+    text: Secret,
+}
+
+impl NewSecrets {
+    /// Takes a secret in; `purpose` names what refers to it, such as `sip_password`.
+    pub fn take(&mut self, id: SecretId, purpose: &'static str, text: &str) -> SecretRef {
+        let secrets = Arc::get_mut(&mut self.0).expect("secrets are taken in before they are shared");
+        secrets.push(NewSecret { id, purpose, text: Secret::new(text) });
+        SecretRef { id, last4: last4(text) }
+    }
+
+    /// Seals and stores them.
+    pub fn store(
+        &self,
+        tx: &Tx<'_>,
+        keyring: &Keyring,
+        workspace: WorkspaceId,
+        now: Timestamp,
+    ) -> Result<(), DbError> {
+        for secret in self.0.iter() {
+            secret_create(tx, keyring, workspace, secret.id, secret.purpose, secret.text.expose(), now)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses what cannot be meant as a secret. Never repeats it.
+pub fn check_secret(text: &str) -> Result<(), Refusal> {
+    let masks = |c: char| matches!(c, '*' | '•' | '●' | 'x' | 'X' | '.' | '…');
+    if text.is_empty() {
+        return Err(Refusal::new(Code::Blank, "is empty; send the secret, or leave the field out"));
+    }
+    if text.len() > SECRET_BYTES_MAX {
+        return Err(Refusal::new(
+            Code::TooLong,
+            format!("has {} bytes; a secret has at most {SECRET_BYTES_MAX}", text.len()),
+        ));
+    }
+    if text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
+        return Err(Refusal::new(
+            Code::SecretWhitespace,
+            "begins or ends with white space, which is seldom meant; copy it again without",
+        ));
+    }
+    // `••••abcd` is what a page shows of a stored secret.
+    let masked = text.chars().count() >= 4 && text.chars().take(4).all(masks);
+    if masked {
+        return Err(Refusal::new(
+            Code::SecretMasked,
+            "is a mask as pages show it, not a secret; send the whole secret",
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::new(Code::ControlCharacter, "holds a control character; copy it again"));
+    }
+    Ok(())
+}
+
+/// What people may see of a secret: its last four characters, and less of a short one.
+fn last4(text: &str) -> String {
+    let count = text.chars().count();
+    text.chars().skip(count - (count / 4).min(4)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_as_they_are_or_refused() {
+        for (text, code) in [
+            ("", Code::Blank),
+            (" s3cret", Code::SecretWhitespace),
+            ("s3cret\n", Code::SecretWhitespace),
+            ("••••cret", Code::SecretMasked),
+            ("XXXXXXXX", Code::SecretMasked),
+            ("s3\u{7}cret", Code::ControlCharacter),
+            (&"x".repeat(2000), Code::TooLong),
+        ] {
+            assert_eq!(check_secret(text).unwrap_err().code, code, "{text:?}");
+        }
+        assert!(check_secret("correct horse battery").is_ok());
+        assert_eq!((last4("0123456789abcdef"), last4("abc")), ("cdef".to_owned(), String::new()));
+    }
+}

@@ -1,0 +1,142 @@
+//! Problems: every refusal as `application/problem+json` (RFC 9457), made from the one error table in `domain::error`.
+//!
+//! A [`Problem`] travels as a response extension; `answer` writes the body, since only it knows the request's id.
+
+use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use domain::error::{Code, Refusal};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The content type of problem documents.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+/// Where the page of each code is.
+pub const ERROR_PAGES: &str = "/docs/errors";
+/// The most field errors that one answer lists; more are counted.
+pub const FIELD_ERRORS_MAX: usize = 100;
+
+/// Why a request was refused.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Which entry of the table.
+    pub code: Code,
+    /// The sentence for this case.
+    pub detail: String,
+    /// One entry for each bad field.
+    pub errors: Vec<FieldError>,
+    /// Headers that belong to it, such as `Retry-After`.
+    pub headers: HeaderMap,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// The field, as a path into the body or the name of a parameter.
+    #[schema(example = "assignment.agent_id")]
+    pub field: String,
+    /// The error code.
+    #[schema(value_type = String, example = "invalid_id")]
+    #[serde(serialize_with = "code_as_text")]
+    pub code: Code,
+    /// What was received, what is expected, and how to mend it.
+    pub detail: String,
+}
+
+fn code_as_text<S: serde::Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(code.as_str())
+}
+
+/// A problem as it is written: RFC 9457 with our `code`, `errors` and `request_id`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// The page that explains the code.
+    #[serde(rename = "type")]
+    #[schema(example = "/docs/errors/not_e164")]
+    kind: String,
+    /// A short, fixed sentence.
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    status: u16,
+    /// Stable and made for programs.
+    #[schema(example = "not_e164")]
+    code: &'static str,
+    /// What was wrong this time, and how to mend it.
+    detail: String,
+    /// One entry for each bad field; all of them at once.
+    errors: Vec<FieldError>,
+    /// Quote it when you ask for help.
+    #[schema(example = "req_01kb5x3a7m0000000000000000")]
+    request_id: String,
+}
+
+impl Problem {
+    /// A problem with the sentence for this case.
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), errors: Vec::new(), headers: HeaderMap::new() }
+    }
+
+    /// All that is wrong with the fields of a request. One error gives the whole its code; several are `validation_failed`.
+    pub fn invalid(mut errors: Vec<FieldError>) -> Problem {
+        let count = errors.len();
+        let (code, detail) = match errors.as_slice() {
+            [only] => (only.code, format!("{}: {}", only.field, only.detail)),
+            _ => {
+                let mut fields: Vec<&str> =
+                    errors.iter().map(|error| error.field.as_str()).take(10).collect();
+                fields.dedup();
+                let more = if count > fields.len() { " and others" } else { "" };
+                (
+                    Code::ValidationFailed,
+                    format!("{count} errors, in {}{more}; nothing was changed", fields.join(", ")),
+                )
+            }
+        };
+        errors.truncate(FIELD_ERRORS_MAX);
+        Problem { errors, ..Problem::new(code, detail) }
+    }
+
+    /// The same, with `Retry-After`.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Problem {
+        self.header(RETRY_AFTER, &seconds.to_string())
+    }
+
+    /// The same, with a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: &str) -> Problem {
+        self.headers.insert(name, HeaderValue::from_str(value).expect("ours, and visible ASCII"));
+        self
+    }
+
+    /// The document, for a request.
+    pub fn body(self, request_id: String) -> ProblemBody {
+        ProblemBody {
+            kind: format!("{ERROR_PAGES}/{}", self.code),
+            title: self.code.title(),
+            status: self.code.http_status(),
+            code: self.code.as_str(),
+            detail: self.detail,
+            errors: self.errors,
+            request_id,
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Problem::new(refusal.code, refusal.detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.http_status()).expect("a test checks the table");
+        let mut response = status.into_response();
+        response.headers_mut().extend(self.headers.clone());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
