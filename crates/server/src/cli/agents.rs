@@ -221,9 +221,11 @@ impl AgentsArgs {
                         &listed.data,
                         &[
                             ("Name", "name"),
+                            ("Sandbox", "running.sandbox"),
+                            ("Pre-release", "running.pre_release"),
+                            ("Live", "running.live"),
+                            ("Unpublished", "unpublished_changes"),
                             ("Id", "id"),
-                            ("Created", "created_at"),
-                            ("Updated", "updated_at"),
                         ],
                     ));
                 }
@@ -252,7 +254,7 @@ impl AgentsArgs {
             AgentsCommand::Publish(OneAgent { agent }) => {
                 let id = agent_id(&remote, &agent).await?;
                 let value = remote.send(Method::POST, &["agents", &id, "publish"], &[], None, None).await?;
-                say_value(&value, json);
+                say_deployed(&value, json);
                 Ok(())
             }
             AgentsCommand::Promote { agent, from, to } => {
@@ -260,14 +262,14 @@ impl AgentsArgs {
                 let value = remote
                     .change(Method::POST, &["agents", &id, "promote"], &json!({ "from": from, "to": to }))
                     .await?;
-                say_value(&value, json);
+                say_deployed(&value, json);
                 Ok(())
             }
             AgentsCommand::Rollback { agent, environment, version } => {
                 let id = agent_id(&remote, &agent.agent).await?;
                 let body = json!({ "environment": environment, "version": version });
                 let value = remote.change(Method::POST, &["agents", &id, "rollback"], &body).await?;
-                say_value(&value, json);
+                say_deployed(&value, json);
                 Ok(())
             }
             AgentsCommand::Versions(OneAgent { agent }) => {
@@ -292,7 +294,11 @@ impl AgentsArgs {
             AgentsCommand::Preview { agent, to } => {
                 let id = agent_id(&remote, &agent.agent).await?;
                 let value = remote.read(&["agents", &id, "publish-preview"], &[("to", to)]).await?;
-                say_value(&value, json);
+                if json {
+                    say_json(&value)
+                } else {
+                    say(&preview_text(&value))
+                }
                 Ok(())
             }
         }
@@ -305,6 +311,53 @@ fn say_value(value: &Value, json: bool) {
 
 fn tell(value: &Value, json: bool, sentence: &str) {
     if json { say_json(value) } else { say(sentence) }
+}
+
+/// Says what runs where now.
+fn say_deployed(value: &Value, json: bool) {
+    if json {
+        say_json(value);
+        return;
+    }
+    let (version, environment) = (field(value, "version"), field(value, "environment"));
+    match value.get("changed").and_then(Value::as_bool) {
+        Some(false) => say(&format!("Version {version} ran in {environment} already; nothing has changed.")),
+        _ => say(&format!("Version {version} runs in {environment}.")),
+    }
+}
+
+/// What would change, and for which numbers.
+fn preview_text(value: &Value) -> String {
+    let list = |path: &str| value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (from, to) = (field(value, "from_version"), field(value, "to_version"));
+    let mut lines = vec![format!("{}: version {from} → {to}", field(value, "to"))];
+    for change in list("/changes/differences") {
+        lines.push(format!(
+            "  {}: {} → {}",
+            field(&change, "field"),
+            field(&change, "before"),
+            field(&change, "after")
+        ));
+    }
+    let numbers = list("/numbers");
+    if numbers.is_empty() {
+        lines.push(format!(
+            "No number's calls would go elsewhere ({} looked at).",
+            field(value, "numbers_checked")
+        ));
+    }
+    for number in &numbers {
+        lines.push(field(number, "phone_number"));
+        lines.push(format!("  now    {}", field(number, "before.summary")));
+        lines.push(format!("  then   {}", field(number, "after.summary")));
+    }
+    if value.get("is_partial").and_then(Value::as_bool) == Some(true) {
+        lines.push(format!(
+            "Only {} numbers were looked at; there are more.",
+            field(value, "numbers_checked")
+        ));
+    }
+    lines.join("\n")
 }
 
 async fn draft(remote: &Remote, command: DraftCommand, json: bool) -> Result<(), Failure> {
@@ -352,7 +405,13 @@ async fn variants(remote: &Remote, command: VariantsCommand, json: bool) -> Resu
             } else {
                 say(&table_of(
                     &listed.data,
-                    &[("Name", "name"), ("Attributes", "attributes"), ("Endpoint", "endpoint"), ("Id", "id")],
+                    &[
+                        ("Name", "name"),
+                        ("Default", "is_default"),
+                        ("Attributes", "attributes"),
+                        ("Endpoint", "endpoint"),
+                        ("Id", "id"),
+                    ],
                 ));
             }
         }

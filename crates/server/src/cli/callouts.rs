@@ -35,23 +35,21 @@ impl CalloutsArgs {
             say("None: what numbers do is what variants say.");
         }
         for callout in data {
-            let advice = match field(callout, "kind").as_str() {
-                "draft_variants" => "the agent now uses variants; publish so that they can be assigned",
-                "new_variant" => "new variants were added; publish so that they can be assigned",
-                "variant_deleted" => {
-                    "variants of some numbers were removed; publish, or reassign these numbers"
+            say(&format!("{}: {}", field(callout, "kind"), field(callout, "message")));
+            for (list, name) in [("variants", "name"), ("numbers", "phone_number")] {
+                let found: Vec<String> = callout
+                    .get(list)
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .map(|entry| match field(entry, name).as_str() {
+                        "–" => field(entry, "id"),
+                        name => name.to_owned(),
+                    })
+                    .collect();
+                if !found.is_empty() {
+                    say(&format!("  {list}: {}", found.join(", ")));
                 }
-                _ => "",
-            };
-            say(&format!(
-                "{} in {}: {} – {advice}",
-                field(callout, "agent_id"),
-                field(callout, "environment"),
-                field(callout, "kind")
-            ));
-            say(&format!("  variants {}", field(callout, "variants")));
-            if callout.get("numbers").and_then(Value::as_array).is_some_and(|numbers| !numbers.is_empty()) {
-                say(&format!("  numbers  {}", field(callout, "numbers")));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::client::{Failure, RemoteArgs};
-use super::text::{field, say, say_json};
+use super::text::{field, say, say_json, table};
 use reqwest::Method;
 
 /// Ask what a call would meet
@@ -61,25 +61,68 @@ impl RouteArgs {
     }
 }
 
-/// A decision as a story: what would be done, and then each rule that had a say.
+/// A decision as a story: what is done, what is tried in order, and then each rule that had a say.
 pub(super) fn decision_text(decision: &Value, steps: &Value) -> String {
-    let mut lines = vec![format!("Decision: {}", field(decision, "action"))];
-    for (count, target) in decision.get("targets").and_then(Value::as_array).into_iter().flatten().enumerate()
-    {
-        lines.push(format!("  {}. {}", count + 1, field(target, "")));
+    let mut lines = vec![field(decision, "summary")];
+    let webhook = decision.get("webhook_url").filter(|url| !url.is_null());
+    if webhook.is_some() {
+        lines.push(format!("  first  ask {}", field(decision, "webhook_url")));
     }
-    for (name, path) in [("says", "message"), ("because", "cause")] {
-        if decision.get(path).is_some_and(|value| !value.is_null()) {
-            lines.push(format!("  {name} {}", field(decision, path)));
-        }
+    let targets = decision.get("targets").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for (count, target) in targets.iter().enumerate() {
+        let rings = match target.get("ring_timeout_s").and_then(Value::as_u64) {
+            Some(seconds) => format!(", rings {seconds} s"),
+            None => String::new(),
+        };
+        let (kind, address, origin) =
+            (field(target, "type"), field(target, "address"), field(target, "origin"));
+        lines.push(format!("  {:5}  {kind} {address}{rings} (from {origin})", format!("{}.", count + 1)));
     }
-    for step in steps.as_array().into_iter().flatten() {
+    if decision.get("message").is_some_and(|message| !message.is_null()) {
         lines.push(format!(
-            "  {:20} {:12} {}",
-            field(step, "rule"),
-            field(step, "outcome"),
-            field(step, "because")
+            "  {}  say “{}”",
+            if targets.is_empty() { "     " } else { "last " },
+            field(decision, "message")
         ));
     }
+    let rows: Vec<Vec<String>> = steps
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| ["rule", "outcome", "because"].map(|name| field(step, name)).to_vec())
+        .collect();
+    if !rows.is_empty() {
+        lines.push(String::new());
+        lines.push(table(&["Rule", "Outcome", "Because"], &rows));
+    }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use serde_json::json;
+
+    #[test]
+    fn a_decision_is_told_as_a_story() {
+        let decision = json!({
+            "action": "connect", "summary": "the call is connected to the agent `Support`", "webhook_url": null,
+            "targets": [
+                {"type": "stream", "address": "wss://agent.example/media", "ring_timeout_s": null, "origin": "endpoint"},
+                {"type": "phone", "address": "+14155550102", "ring_timeout_s": 20, "origin": "workspace"},
+            ],
+            "message": "Please call again later.",
+        });
+        let steps = json!([{"rule": "assignment", "outcome": "runs", "because": "version 3 runs in Live"}]);
+        expect![[r"
+            the call is connected to the agent `Support`
+              1.     stream wss://agent.example/media (from endpoint)
+              2.     phone +14155550102, rings 20 s (from workspace)
+              last   say “Please call again later.”
+
+            Rule        Outcome  Because
+            assignment  runs     version 3 runs in Live"]]
+        .assert_eq(&decision_text(&decision, &steps));
+    }
 }

@@ -138,9 +138,9 @@ const RULES: &[Rule] = &[
         applies: |path| {
             path.starts_with("crates/server/src/") && !path.starts_with("crates/server/src/actions")
         },
-        finds: |source| source.code_with(&[".require(", ".permits("]),
-        bad: &["caller.require(Permission::NumbersBuy)?;"],
-        good: &["/// `actions` call caller.require().", "let required = true;"],
+        finds: |source| source.code_with(&[".may(", ".may_grant("]),
+        bad: &["caller.may(Permission::NumbersBuy)?;"],
+        good: &["/// `actions` call caller.may().", "let may_start_down = true;"],
     },
     Rule {
         law: "every queue has a limit",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
@@ -165,7 +166,9 @@ fn settings_in_documents_are_settings_of_the_program() {
     let wrong =
         |block: &String| toml::from_str::<server::config::Config>(block).err().map(|error| error.to_string());
     assert!(wrong(&blocks("```toml\nlistn = \"127.0.0.1:1\"\n```\n")[0]).is_some());
-    for (path, text) in files().iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in
+        files().iter().filter(|(path, _)| Path::new(path).extension().is_some_and(|end| end == "md"))
+    {
         for block in blocks(text) {
             assert_eq!(wrong(&block), None, "in {path}:\n{block}");
         }
