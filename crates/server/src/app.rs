@@ -7,6 +7,8 @@ mod nudges;
 pub mod random;
 mod tasks;
 
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -54,10 +56,15 @@ pub struct App {
 /// How the app is handed around.
 pub type Shared = Arc<App>;
 
+/// Creates the data folder where it is missing, closed to the machine's other users.
+pub fn data_dir_create(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)
+}
+
 impl App {
     /// Opens the database, brings it up to date, checks that the key is its key, and creates the default workspace at the first start.
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Random) -> anyhow::Result<Shared> {
-        std::fs::create_dir_all(&config.data_dir)
+        data_dir_create(&config.data_dir)
             .with_context(|| format!("failed to create the data folder {}", config.data_dir.display()))?;
         let settings = config.database_settings();
         let shown = settings.address.shown();

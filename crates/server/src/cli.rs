@@ -18,7 +18,6 @@ pub mod serve;
 mod text;
 pub mod workspaces;
 
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,9 +26,10 @@ use clap::Parser as _;
 use database::{Database, DbError};
 
 pub use self::client::Failure;
-use crate::app::{App, Random, Shared};
+use crate::app::{self, App, Random, Shared};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::simulator::{self, SimulatorArgs};
 
 /// Connects phone numbers to AI voice agents
 #[derive(Debug, clap::Parser)]
@@ -41,18 +41,22 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    // Serving.
     Serve(serve::ServeArgs),
+    Simulator(SimulatorArgs),
+    // Clients of the API.
     Numbers(numbers::NumbersArgs),
     Agents(agents::AgentsArgs),
     Callouts(callouts::CalloutsArgs),
     Route(route::RouteArgs),
     Calls(calls::CallsArgs),
-    Migrate(migrate::MigrateArgs),
-    Doctor(doctor::DoctorArgs),
-    Secrets(secrets::SecretsArgs),
-    Audit(audit::AuditArgs),
+    // On the server's own machine.
     Workspaces(workspaces::WorkspacesArgs),
     Keys(keys::KeysArgs),
+    Doctor(doctor::DoctorArgs),
+    Migrate(migrate::MigrateArgs),
+    Secrets(secrets::SecretsArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Reads the command line and does what it says. Whoever reads the output gets nothing else on it: faults go to standard error.
@@ -89,6 +93,9 @@ impl Cli {
             Command::Audit(args) => args.run().await,
             Command::Workspaces(args) => args.run().await,
             Command::Keys(args) => args.run().await,
+            Command::Simulator(args) => {
+                simulator::run(args).await.map_err(|error| Failure::Refused(format!("{error:#}")))
+            }
         }
     }
 }
@@ -110,12 +117,9 @@ impl ConfigArgs {
 
 /// Opens the database of these settings, its folder made where it is missing.
 async fn open(config: &Config) -> Result<Database, Failure> {
-    if config.database_url.is_none() {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&config.data_dir);
-        made.map_err(|error| {
-            Failure::Usage(format!("failed to make data_dir {}: {error}", config.data_dir.display()))
-        })?;
-    }
+    app::data_dir_create(&config.data_dir).map_err(|error| {
+        Failure::Usage(format!("failed to create the data folder {}: {error}", config.data_dir.display()))
+    })?;
     Database::open(config.database_settings()).await.map_err(refused)
 }
 

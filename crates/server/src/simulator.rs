@@ -222,8 +222,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, pl
     drop(place);
 }
 
-/// What `switchboard simulator` takes.
+/// Run a simulated carrier: numbers reserved for fiction, signed callbacks, faults on demand, and no money
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It prints its address and the account to use as carriers.twilio.*.\n\nExamples:\n  switchboard simulator\n  switchboard simulator --listen 127.0.0.1:4010 --ledger carrier.ledger"
+)]
 pub struct SimulatorArgs {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:4010")]

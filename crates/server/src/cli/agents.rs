@@ -295,9 +295,9 @@ impl AgentsArgs {
                 let id = agent_id(&remote, &agent.agent).await?;
                 let value = remote.read(&["agents", &id, "publish-preview"], &[("to", to)]).await?;
                 if json {
-                    say_json(&value)
+                    say_json(&value);
                 } else {
-                    say(&preview_text(&value))
+                    say(&preview_text(&value));
                 }
                 Ok(())
             }
