@@ -30,7 +30,7 @@ use crate::limits::{OUTPUTS_MAX, SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_PER_SOU
 use crate::message::Message;
 use crate::method::{Method, MethodSet};
 use crate::print::ResponseBuilder;
-use crate::proxy::branch::Branches;
+use crate::proxy::branch::{Branches, Kind};
 use crate::proxy::record_route::Signer;
 use crate::proxy::{Call, FailureCause};
 use crate::slab::{Handle, Slab};
@@ -300,6 +300,8 @@ pub struct Endpoint {
     pub(crate) call_of: KeyedMap<Handle, Handle>,
     pub(crate) wheel: Wheel<Timer>,
     due: Vec<Timer>,
+    /// The latest time we were told. Only for setting the wheel.
+    clock: Instant,
     outputs: VecDeque<Output>,
     statistics: Statistics,
     pub(crate) keys: TransactionKeys,
@@ -325,6 +327,7 @@ impl Endpoint {
             call_of: KeyedMap::with_hasher(map_key("call map")),
             wheel: Wheel::new(),
             due: Vec::new(),
+            clock: Instant::ZERO,
             outputs: VecDeque::new(),
             statistics: Statistics::default(),
             keys: TransactionKeys::new(keys),
@@ -338,6 +341,7 @@ impl Endpoint {
 
     /// Takes one datagram, or one message that [`crate::stream::Framer`] framed.
     pub fn handle_input(&mut self, now: Instant, source: Source, bytes: &[u8]) {
+        self.clock = self.clock.max(now);
         self.statistics.inputs += 1;
         let mut message = std::mem::take(&mut self.scratch);
         if message.read(bytes).is_ok() {
@@ -354,6 +358,7 @@ impl Endpoint {
 
     /// Does what is due. Calling it early or late harms nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock = self.clock.max(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.pop(now, &mut due);
         for timer in due.drain(..) {
@@ -435,7 +440,7 @@ impl Endpoint {
     /// Sends a request without a transaction: the ACK for a 2xx. It comes without Via; ours is put on.
     pub fn send(&mut self, mut request: Message, flow: Flow) -> Result<(), EndpointError> {
         let unique = self.names.next();
-        let branch = self.branches.make(&request, unique);
+        let branch = self.branches.make(&request, Kind::Transaction, unique);
         request.push_via(&self.via_value(&flow, &branch))?;
         self.transmit(flow, request.into_bytes());
         Ok(())
@@ -479,6 +484,20 @@ impl Endpoint {
         } else {
             self.outputs.push_back(output);
         }
+    }
+
+    /// Sets the wheel for a deadline that is earlier than what is `armed`; says when it will come.
+    ///
+    /// Nothing is ever taken off the wheel, so nothing is put far ahead: what has a distant deadline is woken once in
+    /// a while, looks, and is set again. What is over leaves its timer behind for half a minute at most.
+    pub(crate) fn arm(&mut self, deadline: Option<Instant>, armed: Option<Instant>, timer: Timer) -> Option<Instant> {
+        let Some(deadline) = deadline else { return armed };
+        let deadline = deadline.min(self.clock + self.config.timers.patience());
+        if armed.is_some_and(|armed| armed <= deadline) {
+            return armed;
+        }
+        self.wheel.set(deadline, timer);
+        Some(deadline)
     }
 
     pub(crate) fn transmit(&mut self, flow: Flow, bytes: Vec<u8>) {

@@ -22,6 +22,7 @@ pub mod stream;
 mod time;
 mod transaction;
 pub mod uri;
+pub mod user_agent;
 pub mod validate;
 mod wheel;
 mod work;

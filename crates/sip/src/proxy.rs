@@ -8,8 +8,9 @@
 //! * A 2xx goes to the caller at once, whoever sent it first; all others are cancelled. A 2xx that comes when the
 //!   caller has another answer already is acknowledged and ended by us, so that no target is left talking to nobody.
 //! * A 3xx is shown to the owner, who decides ([`crate::endpoint::Event::Redirected`]).
-//! * Another final response either ends the call or lets the next target be tried, as [`Failover`] says. When no
-//!   target is left the best response (§16.7 step 6) or the plan's own answer goes to the caller.
+//! * Another final response either ends the call and goes to the caller, or lets the next target be tried, as
+//!   [`Failover`] says. When no target is left the best response (§16.7 step 6) or the plan's own answer goes to the
+//!   caller; a redirection that nobody followed is not shown to it.
 
 pub(crate) mod branch;
 mod drive;
@@ -153,8 +154,8 @@ pub(crate) struct Call {
 pub(crate) enum Phase {
     /// Targets are being tried.
     Trying,
-    /// The owner thinks about a redirection, until then.
-    Redirected { until: Instant },
+    /// The owner thinks about this target's redirection, until then.
+    Redirected { until: Instant, target: usize, status: Status },
     /// The caller has a final answer; if it was a 2xx, this branch's.
     Concluded { winner: Option<u32> },
 }
@@ -215,7 +216,7 @@ impl Call {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Concluded { .. } => None,
-            Phase::Redirected { until } => Some(until),
+            Phase::Redirected { until, .. } => Some(until),
             Phase::Trying => self
                 .branches
                 .iter()

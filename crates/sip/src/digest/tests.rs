@@ -194,7 +194,7 @@ fn a_client_answers_its_own_realm_and_the_better_algorithm() {
     let theirs = challenge(&mut server, Instant::ZERO, "evil", false);
     assert!(!is_stale(&theirs));
     assert_eq!(answer(&theirs, &alice(), b"REGISTER", b"sip:h", 1), None);
-    let mut one = |value: &str| {
+    let one = |value: &str| {
         let request = request("sip:h", "");
         let text =
             ResponseBuilder::new(&request, Asker::Proxy.status()).header("Proxy-Authenticate", value).build();

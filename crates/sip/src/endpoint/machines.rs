@@ -9,6 +9,7 @@ use crate::flow::{Flow, Source, Transmit, Transport};
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
+use crate::proxy::branch::Kind;
 use crate::slab::Handle;
 use crate::status::Status;
 use crate::time::Instant;
@@ -44,15 +45,13 @@ impl Endpoint {
 
     /// Sets the wheel for a transaction, or takes it away when it is over.
     fn settle(&mut self, handle: Handle) {
-        let Some(transaction) = self.transactions.at_mut(handle) else { return };
+        let Some(transaction) = self.transactions.at(handle) else { return };
         if transaction.machine.is_over() {
-            self.remove(handle);
-        } else if let Some(deadline) = transaction.machine.deadline()
-            // One entry that comes early enough is enough; when it comes, the true deadline is set anew.
-            && transaction.armed.is_none_or(|armed| deadline < armed)
-        {
-            transaction.armed = Some(deadline);
-            self.wheel.set(deadline, Timer::Transaction(handle));
+            return self.remove(handle);
+        }
+        let armed = self.arm(transaction.machine.deadline(), transaction.armed, Timer::Transaction(handle));
+        if let Some(transaction) = self.transactions.at_mut(handle) {
+            transaction.armed = armed;
         }
     }
 
@@ -186,7 +185,7 @@ impl Endpoint {
             return Err(EndpointError::Unusable);
         }
         let unique = self.names.next();
-        let branch = self.branches.make(&request, unique);
+        let branch = self.branches.make(&request, Kind::Transaction, unique);
         request.push_via(&self.via_value(&flow, &branch))?;
         Ok(self.insert_client(now, branch.as_bytes(), request, flow, owner))
     }
@@ -229,6 +228,7 @@ impl Endpoint {
     pub(crate) fn cancel_client(&mut self, now: Instant, handle: Handle) -> bool {
         let Some(transaction) = self.transactions.at_mut(handle) else { return false };
         let Machine::ClientInvite(machine) = &mut transaction.machine else { return false };
+        machine.stop_resending();
         let Some(cancel) = machine.cancellable().and_then(|invite| cancel_for(invite).ok()) else {
             return false;
         };

@@ -8,6 +8,7 @@ use super::{Endpoint, EndpointError};
 use crate::flow::{Flow, Transport};
 use crate::message::Message;
 use crate::method::Method;
+use crate::proxy::branch::Kind;
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::uri::{SipUri, Uri};
 
@@ -43,7 +44,7 @@ impl Endpoint {
     }
 
     fn forward(&mut self, request: &mut Message, flow: Flow) {
-        let branch = self.branches.make(request, self.branches.stateless_unique(request));
+        let branch = self.branches.make(request, Kind::Stateless, self.branches.stateless_unique(request));
         if request.push_via(&self.via_value(&flow, &branch)).is_ok() {
             self.statistics.forwarded += 1;
             self.transmit(flow, request.bytes().to_vec());
@@ -91,15 +92,15 @@ impl Endpoint {
         of_transport.find(|listener| fits(&listener.local)).map(|listener| listener.local)
     }
 
-    /// A response that belongs to no transaction: forwarded if the branch shows that its request came by here
-    /// (RFC 3261 §16.11, and §16.7 for a 2xx that comes late).
+    /// A response that belongs to no transaction: forwarded if the branch shows that its request was forwarded from
+    /// here without state (RFC 3261 §16.11), and dropped otherwise (RFC 6026 §7.3).
     pub(super) fn forward_response(&mut self, response: &mut Message) {
         let mut vias = response.vias().filter_map(Result::ok);
         let (Some(own), Some(below)) = (vias.next(), vias.next()) else {
             self.statistics.strays += 1;
             return;
         };
-        if !self.branches.is_ours(own.branch().unwrap_or_default(), Some(below)) {
+        if self.branches.read(own.branch().unwrap_or_default(), Some(below)) != Some(Kind::Stateless) {
             self.statistics.strays += 1;
             return;
         }

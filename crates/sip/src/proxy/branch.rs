@@ -1,6 +1,6 @@
 //! The branches that we put into our Vias: unique, recognisable as ours, and able to tell a loop.
 //!
-//! `z9hG4bK` · kind · loop hash (8 hex digits) · unique (16) · seal (16). The seal is a MAC over all of it and over
+//! `z9hG4bK` · kind (1) · loop hash (8 hex digits) · unique (16) · seal (16). The seal is a MAC over all of it and over
 //! the Via below ours, so that a response without a transaction is forwarded only along a path that we have taken
 //! ourselves: nobody can make us relay to an address of their choice.
 
@@ -11,6 +11,14 @@ use crate::keyed::{Key, Keys};
 use crate::message::Message;
 
 const LENGTH: usize = 7 + 1 + 8 + 16 + 16;
+
+/// Whether a branch names a transaction, without which a response to it is nobody's (RFC 6026 §7.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Transaction = b't',
+    Stateless = b'f',
+}
 
 #[derive(Clone)]
 pub(crate) struct Branches {
@@ -28,8 +36,9 @@ impl Branches {
     }
 
     /// A branch for forwarding `request`, whose top Via is the one below ours.
-    pub(crate) fn make(&self, request: &Message, unique: u64) -> String {
-        let text = format!("z9hG4bKs{:08x}{unique:016x}", self.loop_hash(request));
+    pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> String {
+        let kind = char::from(kind as u8);
+        let text = format!("z9hG4bK{kind}{:08x}{unique:016x}", self.loop_hash(request));
         let seal = self.seal(text.as_bytes(), request.via_top().ok());
         format!("{text}{seal:016x}")
     }
@@ -49,10 +58,13 @@ impl Branches {
         ])
     }
 
-    /// Whether a branch is ours and was put on top of `below`.
-    pub(crate) fn is_ours(&self, branch: &[u8], below: Option<Via<'_>>) -> bool {
-        let Some((text, seal)) = split(branch) else { return false };
-        seal == format!("{:016x}", self.seal(text, below)).as_bytes()
+    /// Whether a branch is ours and was put on top of `below`, and what kind it is.
+    pub(crate) fn read(&self, branch: &[u8], below: Option<Via<'_>>) -> Option<Kind> {
+        let (text, seal) = split(branch)?;
+        if seal != format!("{:016x}", self.seal(text, below)).as_bytes() {
+            return None;
+        }
+        Some(if text[7] == Kind::Stateless as u8 { Kind::Stateless } else { Kind::Transaction })
     }
 
     /// Whether `request` has been here before with all that decides its way unchanged (§16.3 step 4, RFC 5393 §4.2:
@@ -66,7 +78,7 @@ impl Branches {
                 && let Some((text, _)) = split(branch)
             {
                 let hash = hash.get_or_insert_with(|| format!("{:08x}", self.loop_hash(request)));
-                if &text[8..16] == hash.as_bytes() && self.is_ours(branch, vias.peek().copied()) {
+                if &text[8..16] == hash.as_bytes() && self.read(branch, vias.peek().copied()).is_some() {
                     return true;
                 }
             }
@@ -101,7 +113,7 @@ impl Branches {
 }
 
 fn split(branch: &[u8]) -> Option<(&[u8], &[u8])> {
-    let is_ours = branch.len() == LENGTH && branch.starts_with(MAGIC_COOKIE) && branch[7] == b's';
+    let is_ours = branch.len() == LENGTH && branch.starts_with(MAGIC_COOKIE);
     is_ours.then(|| branch.split_at(LENGTH - 16))
 }
 
@@ -120,7 +132,7 @@ mod tests {
     fn a_loop_is_told_from_a_spiral_and_a_forgery() {
         let branches = Branches::new(&Keys { shared: [1; 32], unique: [2; 32] });
         let below = "Via: SIP/2.0/UDP h;branch=z9hG4bKx\r\n";
-        let branch = branches.make(&invite("sip:one@h", below), 7);
+        let branch = branches.make(&invite("sip:one@h", below), Kind::Stateless, 7);
         assert!(
             branches
                 .is_ours(branch.as_bytes(), Via::parse(b"SIP/2.0/UDP  H ;branch=z9hG4bKx").as_ref().copied())

@@ -279,14 +279,17 @@ impl Endpoint {
         }
         let Some(call) = self.calls.at_mut(handle) else { return };
         if status.is_redirect() && !call.is_cancelled {
-            call.phase = Phase::Redirected { until: now + REDIRECT_DECISION_MAX };
-            note_best(call, status, target, Some(response));
+            call.phase = Phase::Redirected { until: now + REDIRECT_DECISION_MAX, target, status };
             let response = Arc::new(response.clone());
             self.tell(Event::Redirected { id: RequestId(request), target, response });
             return self.call_settle(handle);
         }
         let goes_on = call.plan.failover.goes_on(status);
         self.call_target_failed(handle, target, FailureCause::Answered(status), Some(response));
+        if !goes_on && let Some(call) = self.calls.at_mut(handle) {
+            // It is the answer, whatever others said before.
+            call.best = Some(Best { status, response: Some(response.clone()), target });
+        }
         if goes_on { self.call_try_next(now, handle) } else { self.call_conclude(now, handle) }
     }
 
@@ -303,7 +306,9 @@ impl Endpoint {
             FailureCause::Silent | FailureCause::RangTooLong => Status::REQUEST_TIMEOUT,
             FailureCause::Unreachable | FailureCause::NotSent => Status::UNAVAILABLE,
         };
-        note_best(call, status, target, response);
+        if !status.is_redirect() {
+            note_best(call, status, target, response);
+        }
         let id = RequestId(call.request);
         self.tell(Event::TargetFailed { id, target, cause });
     }
@@ -337,10 +342,8 @@ impl Endpoint {
         }
         match call.phase {
             Phase::Concluded { .. } => return self.call_settle(handle),
-            Phase::Redirected { until } if until <= now => {
+            Phase::Redirected { until, target, status } if until <= now => {
                 call.phase = Phase::Trying;
-                let target = call.best.as_ref().map_or(0, |best| best.target);
-                let status = call.best.as_ref().map_or(Status::REQUEST_TIMEOUT, |best| best.status);
                 self.call_target_failed(handle, target, FailureCause::Answered(status), None);
             }
             Phase::Redirected { .. } => return self.call_settle(handle),
@@ -474,7 +477,7 @@ impl Endpoint {
 
     /// Sets the call's timer; when nothing of it is left, its memory goes back.
     fn call_settle(&mut self, handle: Handle) {
-        let Some(call) = self.calls.at_mut(handle) else { return };
+        let Some(call) = self.calls.at(handle) else { return };
         if call.is_request_over && call.branches.iter().all(|branch| branch.is_over) {
             let request = call.request;
             self.calls.remove(handle);
@@ -482,11 +485,11 @@ impl Endpoint {
             if self.calls.len() == 0 {
                 self.call_of.shrink_to(1024);
             }
-        } else if let Some(deadline) = call.deadline()
-            && call.armed.is_none_or(|armed| deadline < armed)
-        {
-            call.armed = Some(deadline);
-            self.wheel.set(deadline, Timer::Call(handle));
+            return;
+        }
+        let armed = self.arm(call.deadline(), call.armed, Timer::Call(handle));
+        if let Some(call) = self.calls.at_mut(handle) {
+            call.armed = armed;
         }
     }
 }

@@ -149,6 +149,11 @@ impl ClientInvite {
         (self.state == State::Proceeding).then_some(&self.invite)
     }
 
+    /// Nobody wants an answer any more: what has not been heard yet shall not be heard late.
+    pub(crate) fn stop_resending(&mut self) {
+        self.resend = None;
+    }
+
     /// A CANCEL was sent: if no final response follows within 64·T1 the transaction is over (§9.1).
     pub(crate) fn cancelled(&mut self, now: Instant) {
         self.ends = now + self.timers.patience();

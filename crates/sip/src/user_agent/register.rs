@@ -1,0 +1,368 @@
+//! Keeps a registration at a carrier's registrar (RFC 3261 §10.2).
+//!
+//! A value that is asked what to send and told what came back; whoever owns it sends. It refreshes at half the time
+//! that was granted, asks for more time when 423 says so, answers one challenge per request, and comes back ever
+//! more slowly while it fails. What is random is handed in.
+
+use std::time::Duration;
+
+use crate::digest::{self, Credentials};
+use crate::edit::UnsafeText;
+use crate::limits::CONTACTS_MAX;
+use crate::message::Message;
+use crate::method::Method;
+use crate::print::RequestBuilder;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::uri::Uri;
+
+/// The longest time we let a registrar make us ask for.
+pub const EXPIRES_MAX_S: u32 = 24 * 60 * 60;
+
+/// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
+pub const BACKOFF_MIN: Duration = Duration::from_secs(5);
+
+/// The longest pause between attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// What to register, and where.
+#[derive(Clone, Debug)]
+pub struct RegistrationConfig {
+    /// The request-URI: `sip:registrar.example.com`.
+    pub registrar: String,
+    /// Whom we register: `sip:user@registrar.example.com`.
+    pub address: String,
+    /// Where calls for it shall go: URIs without brackets.
+    pub contacts: Vec<String>,
+    /// The time to ask for.
+    pub expires_s: u32,
+    /// For the challenge.
+    pub credentials: Option<Credentials>,
+}
+
+/// How a registration is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegistrationHealth {
+    /// Nothing has come back yet.
+    Unknown,
+    /// It holds until then.
+    Registered {
+        /// When it ends unless it is refreshed.
+        until: Instant,
+    },
+    /// The last attempt failed.
+    Failed {
+        /// What the registrar said; none when it said nothing.
+        status: Option<Status>,
+        /// The next attempt.
+        retry_at: Instant,
+    },
+    /// It was taken back.
+    Ended,
+}
+
+/// One registration and its state.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    config: RegistrationConfig,
+    call_id: String,
+    tag: String,
+    number: u32,
+    expires_s: u32,
+    next_at: Option<Instant>,
+    in_flight: bool,
+    is_ending: bool,
+    failures: u32,
+    /// Challenges answered for the request that is under way.
+    answers: u32,
+    /// The challenge that our credentials answer, and how often they did.
+    challenge: Option<(Message, u32)>,
+    health: RegistrationHealth,
+}
+
+impl Registration {
+    /// A registration to be made at once. `call_id` and `tag` are unique texts of the caller's.
+    pub fn new(now: Instant, config: RegistrationConfig, call_id: String, tag: String) -> Registration {
+        let expires_s = config.expires_s.clamp(1, EXPIRES_MAX_S);
+        Registration {
+            config,
+            call_id,
+            tag,
+            number: 0,
+            expires_s,
+            next_at: Some(now),
+            in_flight: false,
+            is_ending: false,
+            failures: 0,
+            answers: 0,
+            challenge: None,
+            health: RegistrationHealth::Unknown,
+        }
+    }
+
+    /// How it is.
+    pub fn health(&self) -> RegistrationHealth {
+        self.health
+    }
+
+    /// When to call [`Registration::poll`] next.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.in_flight { None } else { self.next_at }
+    }
+
+    /// The request to send now, if one is due.
+    pub fn poll(&mut self, now: Instant) -> Result<Option<Message>, UnsafeText> {
+        if self.in_flight || self.next_at.is_none_or(|at| at > now) {
+            return Ok(None);
+        }
+        self.answers = 0;
+        self.build().map(Some)
+    }
+
+    /// Takes the registration back: the next [`Registration::poll`] asks for no time at all.
+    pub fn end(&mut self, now: Instant) {
+        self.is_ending = true;
+        self.next_at = Some(now);
+    }
+
+    /// Notes the answer; gives the request to send at once, if there is one (credentials, or more time).
+    ///
+    /// `chance` is a random number; it spreads refreshes so that a thousand registrations do not come together.
+    pub fn handle_response(&mut self, now: Instant, response: &Message, chance: u32) -> Option<Message> {
+        let status = response.status().filter(|status| status.is_final())?;
+        self.in_flight = false;
+        match status.code() {
+            200..=299 => {
+                self.succeeded(now, response, chance);
+                None
+            }
+            401 | 407 => {
+                // Once, and once more if only the nonce was too old.
+                let may_answer = self.answers == 0 || (self.answers == 1 && digest::is_stale(response));
+                if may_answer && self.answers_challenge(response) {
+                    self.answers += 1;
+                    self.challenge = Some((response.clone(), 0));
+                    return self.build().ok();
+                }
+                self.challenge = None;
+                self.failed(now, Some(status), None, chance);
+                None
+            }
+            423 => {
+                let wanted = response.min_expires().ok().flatten().unwrap_or(0);
+                if wanted > self.expires_s && wanted <= EXPIRES_MAX_S && !self.is_ending {
+                    self.expires_s = wanted;
+                    return self.build().ok();
+                }
+                self.failed(now, Some(status), None, chance);
+                None
+            }
+            _ => {
+                let wait = response.retry_after().ok().flatten();
+                self.failed(now, Some(status), wait, chance);
+                None
+            }
+        }
+    }
+
+    /// Notes that no answer came, or that nothing could be sent.
+    pub fn handle_loss(&mut self, now: Instant, chance: u32) {
+        self.in_flight = false;
+        self.failed(now, None, None, chance);
+    }
+
+    fn answers_challenge(&self, response: &Message) -> bool {
+        self.config.credentials.as_ref().is_some_and(|credentials| {
+            digest::answer(response, credentials, b"REGISTER", self.config.registrar.as_bytes(), 1).is_some()
+        })
+    }
+
+    fn build(&mut self) -> Result<Message, UnsafeText> {
+        self.number += 1;
+        let expires = if self.is_ending { 0 } else { self.expires_s };
+        let mut builder = RequestBuilder::new(Method::Register, &self.config.registrar)
+            .header("Max-Forwards", "70")
+            .header("From", format!("<{}>;tag={}", self.config.address, self.tag))
+            .header("To", format!("<{}>", self.config.address))
+            .header("Call-ID", &self.call_id)
+            .header("CSeq", format!("{} REGISTER", self.number));
+        for contact in &self.config.contacts {
+            builder = builder.header("Contact", format!("<{contact}>"));
+        }
+        builder = builder.header("Expires", expires.to_string());
+        // A nonce that worked is used again with the next count, which saves a round trip while it lives.
+        if let (Some((challenge, count)), Some(credentials)) = (&mut self.challenge, &self.config.credentials) {
+            *count += 1;
+            let uri = self.config.registrar.as_bytes();
+            if let Some((name, value)) = digest::answer(challenge, credentials, b"REGISTER", uri, *count) {
+                builder = builder.header(name.as_str(), value);
+            }
+        }
+        let request = builder.build()?;
+        self.in_flight = true;
+        Ok(request)
+    }
+
+    fn succeeded(&mut self, now: Instant, response: &Message, chance: u32) {
+        self.failures = 0;
+        if self.is_ending {
+            self.next_at = None;
+            self.health = RegistrationHealth::Ended;
+            return;
+        }
+        let granted = self.granted_s(response).clamp(1, EXPIRES_MAX_S);
+        let granted = Duration::from_secs(u64::from(granted));
+        // Half the time, and up to a tenth of that earlier.
+        let half = granted / 2;
+        let early = half / 10 * (chance % 1000) / 1000;
+        self.next_at = Some(now + (half - early));
+        self.health = RegistrationHealth::Registered { until: now + granted };
+    }
+
+    /// What the registrar granted the first of our contacts that it names (RFC 3261 §10.2.4).
+    fn granted_s(&self, response: &Message) -> u32 {
+        let ours: Vec<Uri<'_>> =
+            self.config.contacts.iter().filter_map(|contact| Uri::parse(contact.as_bytes()).ok()).collect();
+        response
+            .contacts()
+            .take(CONTACTS_MAX)
+            .filter_map(Result::ok)
+            .find(|contact| contact.uri().is_ok_and(|uri| ours.iter().any(|our| our.is_equivalent(&uri))))
+            .and_then(|contact| contact.expires())
+            .or_else(|| response.expires().ok().flatten())
+            .unwrap_or(self.expires_s)
+    }
+
+    fn failed(&mut self, now: Instant, status: Option<Status>, wait_s: Option<u32>, chance: u32) {
+        let doubled = BACKOFF_MIN * 2u32.saturating_pow(self.failures.min(16));
+        self.failures = self.failures.saturating_add(1);
+        let asked = Duration::from_secs(u64::from(wait_s.unwrap_or(0)));
+        let pause = doubled.max(asked).min(BACKOFF_MAX);
+        // Up to a fifth later, so that those who failed together do not come back together.
+        let pause = pause + pause / 5 * (chance % 1000) / 1000;
+        let retry_at = now + pause;
+        self.next_at = Some(retry_at);
+        self.health = RegistrationHealth::Failed { status, retry_at };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Secret;
+    use crate::header::name::Name;
+    use crate::print::ResponseBuilder;
+
+    fn registration() -> Registration {
+        let config = RegistrationConfig {
+            registrar: "sip:carrier.example".into(),
+            address: "sip:me@carrier.example".into(),
+            contacts: vec!["sip:me@192.0.2.1:5060".into(), "sip:me@192.0.2.2:5060".into()],
+            expires_s: 600,
+            credentials: Some(Credentials {
+                username: "me".into(),
+                password: Secret::new("pw"),
+                realm: Some("carrier.example".into()),
+            }),
+        };
+        Registration::new(Instant::ZERO, config, "call".into(), "tag".into())
+    }
+
+    fn answer(request: &Message, code: u16, headers: &[(&str, &str)]) -> Message {
+        let request = {
+            let mut with_via = request.clone();
+            with_via.push_via(b"SIP/2.0/UDP h;branch=z9hG4bK1").unwrap();
+            with_via
+        };
+        let mut builder = ResponseBuilder::new(&request, Status::new(code).unwrap()).to_tag(b"x");
+        for (name, value) in headers {
+            builder = builder.header(name, value);
+        }
+        builder.build().unwrap()
+    }
+
+    const CHALLENGE: (&str, &str) = ("WWW-Authenticate", "Digest realm=\"carrier.example\", nonce=\"n1\", qop=\"auth\"");
+
+    #[test]
+    fn refreshes_at_half_time_of_what_was_granted() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        assert_eq!(it.poll(Instant::ZERO).unwrap(), None, "one at a time");
+        assert_eq!(first.contacts().count(), 2);
+        let contact = ("Contact", "<sip:other@h>;expires=9, <sip:ME@h>, <sip:me@192.0.2.1:5060>;expires=120");
+        assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 200, &[contact]), 0), None);
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        assert_eq!((it.deadline(), it.health()), (Some(at(60)), RegistrationHealth::Registered { until: at(120) }));
+        let second = it.poll(at(60)).unwrap().unwrap();
+        assert_eq!(second.cseq().unwrap().number, 2);
+        it.handle_response(at(60), &answer(&second, 200, &[("Expires", "200")]), 999);
+        assert!(it.deadline() > Some(at(150)) && it.deadline() < Some(at(152)), "a tenth earlier: {:?}", it.deadline());
+    }
+
+    #[test]
+    fn answers_one_challenge_and_keeps_the_nonce() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let second = it.handle_response(Instant::ZERO, &answer(&first, 401, &[CHALLENGE]), 0).unwrap();
+        let count = |request: &Message, nc: &str| {
+            request.lines(Name::Authorization).next().is_some_and(|v| String::from_utf8_lossy(v).contains(nc))
+        };
+        assert!(count(&second, "nc=00000001"));
+        it.handle_response(Instant::ZERO, &answer(&second, 200, &[]), 0);
+        let later = Instant::ZERO + Duration::from_secs(300);
+        let third = it.poll(later).unwrap().unwrap();
+        assert!(count(&third, "nc=00000002"));
+        let stale = (CHALLENGE.0, "Digest realm=\"carrier.example\", nonce=\"n2\", qop=\"auth\", stale=true");
+        let fourth = it.handle_response(later, &answer(&third, 401, &[stale]), 0).unwrap();
+        assert!(count(&fourth, "nc=00000001") && count(&fourth, "n2"));
+    }
+
+    #[test]
+    fn an_endless_challenger_gets_one_answer() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let second = it.handle_response(Instant::ZERO, &answer(&first, 401, &[CHALLENGE]), 0).unwrap();
+        assert_eq!(it.handle_response(Instant::ZERO, &answer(&second, 401, &[CHALLENGE]), 0), None);
+        assert!(matches!(it.health(), RegistrationHealth::Failed { .. }));
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let evil = (CHALLENGE.0, "Digest realm=\"evil.example\", nonce=\"n\"");
+        assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 401, &[evil]), 0), None, "not our realm");
+    }
+
+    #[test]
+    fn asks_for_more_time_and_backs_off() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let brief = answer(&first, 423, &[("Min-Expires", "1800")]);
+        let second = it.handle_response(Instant::ZERO, &brief, 0).unwrap();
+        assert_eq!(second.expires().unwrap(), Some(1800));
+        assert_eq!(it.handle_response(Instant::ZERO, &brief, 0), None, "it has what it asked for");
+        let mut now = Instant::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            let at = it.deadline().unwrap();
+            pauses.push((at - now).as_secs());
+            now = at;
+            it.poll(now).unwrap().unwrap();
+            it.handle_loss(now, 0);
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        it.poll(it.deadline().unwrap()).unwrap().unwrap();
+        let busy = answer(&first, 503, &[("Retry-After", "99999999")]);
+        it.handle_response(now, &busy, 0);
+        assert_eq!(it.deadline().unwrap() - now, BACKOFF_MAX, "nobody sends us away for ever");
+    }
+
+    #[test]
+    fn ends_when_it_is_told_to() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        it.handle_response(Instant::ZERO, &answer(&first, 200, &[]), 0);
+        it.end(Instant::ZERO);
+        let last = it.poll(Instant::ZERO).unwrap().unwrap();
+        assert_eq!(last.expires().unwrap(), Some(0));
+        it.handle_response(Instant::ZERO, &answer(&last, 200, &[]), 0);
+        assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Ended, None));
+    }
+}

@@ -1,0 +1,225 @@
+//! Stories in plain words, played on the network.
+//!
+//! ```text
+//! edge tries bob, carol        the plan of the proxy; `bob for 3s` gives a ring time
+//! 0ms alice calls
+//! 100ms bob rings
+//! 2s bob answers
+//! 9s alice hangs up
+//! ```
+//!
+//! What is said of a phone happens at its time, to the call it has then.
+
+use std::time::Duration;
+
+use expect_test::Expect;
+use sip::endpoint::{Event, RequestId};
+use sip::proxy::{Exhausted, Failover, Plan, Target};
+use sip::user_agent::{CallEvent, CallId, Invitation};
+use sip::{Instant, Source, Status, Transport};
+
+use crate::network::{Faults, Network, Report};
+
+pub(crate) const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+
+/// A phone and the call it has.
+struct Phone {
+    name: &'static str,
+    node: usize,
+    call: Option<CallId>,
+}
+
+struct Stage {
+    network: Network,
+    edge: usize,
+    phones: Vec<Phone>,
+    plan: Vec<(String, Duration)>,
+    redirect_to: Option<String>,
+    notes: Vec<String>,
+}
+
+/// Plays a story on a good network with 10 ms of delay, and compares the ladder.
+pub(crate) fn check_call(story: &str, ladder: Expect) {
+    ladder.assert_eq(&play(story, Transport::Udp, Faults { delay_ms: 10, ..Faults::default() }));
+}
+
+/// As [`check_call`], over connections.
+pub(crate) fn check_call_tcp(story: &str, ladder: Expect) {
+    ladder.assert_eq(&play(story, Transport::Tcp, Faults { delay_ms: 10, ..Faults::default() }));
+}
+
+fn play(story: &str, transport: Transport, faults: Faults) -> String {
+    let mut network = Network::new(1, transport, faults);
+    let edge = network.add_proxy("edge", "192.0.2.1:5060");
+    let phones = [("alice", "192.0.2.10:5060"), ("bob", "192.0.2.20:5060"), ("carol", "192.0.2.30:5060")]
+        .map(|(name, address)| Phone { name, node: network.add_phone(name, address), call: None })
+        .into();
+    let mut stage =
+        Stage { network, edge, phones, plan: Vec::new(), redirect_to: None, notes: Vec::new() };
+    for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        stage.tell(line);
+    }
+    // Whatever is left ends by itself.
+    stage.run_until(stage.network.now + Duration::from_secs(400));
+    for node in 0..stage.network.nodes.len() {
+        let left = stage.network.statistics(node);
+        assert_eq!((left.transactions, left.calls), (0, 0), "something stays in {}", stage.network.nodes[node].name);
+    }
+    let mut text = stage.network.ladder();
+    for note in stage.notes {
+        text.push_str(&note);
+        text.push('\n');
+    }
+    text
+}
+
+fn duration(text: &str) -> Duration {
+    let (digits, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).expect("a unit"));
+    let number: u64 = digits.parse().expect("a number");
+    if unit == "ms" { Duration::from_millis(number) } else { Duration::from_secs(number) }
+}
+
+impl Stage {
+    fn tell(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["edge", "tries", ..] => {
+                let list = line.trim_start_matches("edge tries");
+                self.plan = list
+                    .split(',')
+                    .map(|one| match one.trim().split_once(" for ") {
+                        Some((name, time)) => (name.to_owned(), duration(time)),
+                        None => (one.trim().to_owned(), Duration::from_secs(30)),
+                    })
+                    .collect();
+            }
+            ["edge", "follows", "to", name] => self.redirect_to = Some((*name).to_owned()),
+            [at, name, action @ ..] => {
+                self.run_until(Instant::ZERO + duration(at));
+                self.act(name, &action.join(" "));
+            }
+            _ => panic!("what does {line:?} mean?"),
+        }
+    }
+
+    fn act(&mut self, name: &str, action: &str) {
+        let at = self.phones.iter().position(|phone| phone.name == name).expect("a phone");
+        let (node, call) = (self.phones[at].node, self.phones[at].call);
+        let now = self.network.now;
+        let edge = self.network.nodes[self.edge].address;
+        let flow = self.network.flow(node, edge);
+        let phone = self.network.phone(node);
+        let the_call = || call.unwrap_or_else(|| panic!("{name} has no call"));
+        match action {
+            "calls" => {
+                let invitation = Invitation {
+                    to: format!("sip:support@{edge}"),
+                    from: format!("sip:{name}@example.com"),
+                    flow,
+                    sdp: SDP.to_vec(),
+                    credentials: None,
+                    ring_timeout: Duration::from_secs(120),
+                };
+                self.phones[at].call = Some(phone.call(now, &invitation).unwrap());
+            }
+            "rings" => phone.ring(now, the_call()).unwrap(),
+            "answers" => phone.answer(now, the_call(), SDP).unwrap(),
+            "is busy" => phone.reject(now, the_call(), Status::new(486).unwrap()).unwrap(),
+            "fails" => phone.reject(now, the_call(), Status::new(500).unwrap()).unwrap(),
+            "declines" => phone.reject(now, the_call(), Status::new(603).unwrap()).unwrap(),
+            "hangs up" => phone.hang_up(now, the_call()).unwrap(),
+            "refers to carol" => phone.refer(now, the_call(), "sip:carol@192.0.2.30").unwrap(),
+            "reports success" => phone.refer_result(now, the_call(), Status::OK).unwrap(),
+            "redirects" => {
+                // A user agent has no 302 of its own; it is refused with one.
+                phone.reject(now, the_call(), Status::new(302).unwrap()).unwrap();
+            }
+            other => panic!("nobody can {other:?}"),
+        }
+        self.network.drain(node);
+    }
+
+    fn run_until(&mut self, until: Instant) {
+        loop {
+            self.network.run(until);
+            let reports = std::mem::take(&mut self.network.reports);
+            if reports.is_empty() && self.network.now >= until {
+                return;
+            }
+            for (node, report) in reports {
+                match report {
+                    Report::Proxy(event) => self.edge_event(event),
+                    Report::Phone(event) => self.phone_event(node, &event),
+                }
+                self.network.drain(node);
+            }
+        }
+    }
+
+    fn target(&self, name: &str, ring_timeout: Duration) -> Target {
+        let address = match name {
+            "nobody" => "192.0.2.99:5060".parse().unwrap(),
+            name => {
+                let phone = self.phones.iter().find(|phone| phone.name == name).expect("a phone");
+                self.network.nodes[phone.node].address
+            }
+        };
+        let flow = self.network.flow(self.edge, address);
+        Target { ring_timeout, ..Target::new(format!("sip:{name}@{address}"), flow) }
+    }
+
+    fn edge_event(&mut self, event: Event) {
+        let now = self.network.now;
+        match event {
+            Event::Request { id, request, source } => self.edge_request(now, id, &request, source),
+            Event::Redirected { id, target, .. } => {
+                self.note(format!("edge: target {target} redirects"));
+                if let Some(name) = self.redirect_to.take() {
+                    let target = self.target(&name, Duration::from_secs(30));
+                    self.network.proxy(self.edge).proxy_more(now, id, vec![target]).unwrap();
+                }
+            }
+            Event::TargetFailed { target, cause, .. } => self.note(format!("edge: target {target} failed: {cause:?}")),
+            Event::Concluded { status, target, .. } => {
+                self.note(format!("edge: concluded with {status} of target {target:?}"));
+            }
+            Event::Ringing { .. } | Event::RequestLost { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn edge_request(&mut self, now: Instant, id: RequestId, request: &sip::Message, source: Source) {
+        if request.method() != Some(sip::Method::Invite) {
+            self.network.proxy(self.edge).reply(now, id, Status::OK, &[]).unwrap();
+            return;
+        }
+        let targets = self.plan.iter().map(|(name, ring)| self.target(name, *ring)).collect();
+        let plan = Plan {
+            targets,
+            failover: Failover::default(),
+            exhausted: Exhausted::Answer { status: Status::UNAVAILABLE, retry_after_s: 5 },
+            record_route: true,
+        };
+        self.network.proxy(self.edge).proxy(now, id, source, plan).unwrap();
+    }
+
+    fn phone_event(&mut self, node: usize, event: &CallEvent) {
+        let phone = self.phones.iter_mut().find(|phone| phone.node == node).expect("a phone");
+        let name = phone.name;
+        match event {
+            CallEvent::Incoming { call, .. } => phone.call = Some(*call),
+            CallEvent::Up { .. } => self.note(format!("{name}: up")),
+            CallEvent::Ended { why, .. } => self.note(format!("{name}: ended: {why:?}")),
+            CallEvent::ReferAsked { to, .. } => {
+                self.note(format!("{name}: asked to call {}", String::from_utf8_lossy(to)));
+            }
+            CallEvent::ReferProgress { status, .. } => self.note(format!("{name}: refer: {status}")),
+            CallEvent::Ringing { .. } | CallEvent::Other(_) => {}
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        let millis = self.network.now.since_epoch().as_millis();
+        self.notes.push(format!("{millis:<6} {text}"));
+    }
+}
