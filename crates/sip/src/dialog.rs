@@ -116,7 +116,9 @@ impl Dialog {
 
     /// Whether both are views of the same dialog, by its identifiers.
     pub fn is_same_dialog(&self, other: &Dialog) -> bool {
-        self.call_id == other.call_id && self.local_tag == other.local_tag && self.remote_tag == other.remote_tag
+        self.call_id == other.call_id
+            && self.local_tag == other.local_tag
+            && self.remote_tag == other.remote_tag
     }
 
     /// Notes a request of the other side; false if it comes out of order and is owed a 500 (§12.2.2).

@@ -9,6 +9,8 @@
 
 mod nonce;
 
+use std::fmt::Write as _;
+
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
@@ -83,7 +85,6 @@ impl Algorithm {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -448,11 +449,12 @@ fn answer_one(
         text(uri)?,
         algorithm.as_str(),
     );
+    // Writing to a String cannot fail.
     if has_qop {
-        value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{}\"", text(cnonce)?));
+        let _ = write!(value, ", qop=auth, nc={nc}, cnonce=\"{}\"", text(cnonce)?);
     }
     if let Some(opaque) = params.find("opaque") {
-        value.push_str(&format!(", opaque=\"{}\"", text(opaque)?));
+        let _ = write!(value, ", opaque=\"{}\"", text(opaque)?);
     }
     Some(value)
 }

@@ -12,32 +12,35 @@
 //!
 //! What may take memory is bounded by [`Limits`]; what a limit turned away is counted in [`Statistics`].
 
+mod config;
+mod event;
 mod input;
 mod machines;
 mod stateless;
 
+pub use config::{Config, Limits, Listener};
+pub use event::{Event, Output};
 pub(crate) use stateless::begins_dialog;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::edit::UnsafeText;
 use crate::flow::{Flow, Source, Transmit, Transport};
 use crate::header::via::Via;
 use crate::keyed::{Key, KeyedMap, Keys, Names};
-use crate::limits::{OUTPUTS_MAX, SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_PER_SOURCE_MAX};
+use crate::limits::OUTPUTS_MAX;
 use crate::message::Message;
-use crate::method::{Method, MethodSet};
 use crate::print::ResponseBuilder;
+use crate::proxy::Call;
 use crate::proxy::branch::{Branches, Kind};
 use crate::proxy::record_route::Signer;
-use crate::proxy::{Call, FailureCause};
 use crate::slab::{Handle, Slab};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::key::TransactionKeys;
-use crate::transaction::{Input, Owner, Timers, Transaction};
+use crate::transaction::{Input, Owner, Transaction};
 use crate::uri::Host;
 use crate::wheel::Wheel;
 
@@ -48,171 +51,6 @@ pub struct RequestId(pub(crate) Handle);
 /// A request that we sent and whose answer we wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AttemptId(pub(crate) Handle);
-
-/// One address that we are reached at.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listener {
-    /// What it speaks.
-    pub transport: Transport,
-    /// The socket's address.
-    pub local: SocketAddr,
-    /// `host` or `host:port` as others should write it: in our Vias and Record-Routes.
-    pub sent_by: String,
-}
-
-/// How many of each thing there may be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Transactions in all. Above it nothing new begins.
-    pub transactions: usize,
-    /// From here on new calls are shed with a 503, so that those in progress find room.
-    pub shed_at: usize,
-    /// Server transactions that one unknown source may have.
-    pub transactions_per_source: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            transactions: TRANSACTIONS_MAX,
-            shed_at: SHED_AT,
-            transactions_per_source: TRANSACTIONS_PER_SOURCE_MAX,
-        }
-    }
-}
-
-/// What an endpoint is told once, at its start.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where we are reached; at least one.
-    pub listeners: Vec<Listener>,
-    /// Methods taken outside dialogs; others get 405.
-    pub methods: MethodSet,
-    /// Option tags that may stand in Proxy-Require; others get 420.
-    pub proxy_extensions: Vec<String>,
-    /// Option tags that may stand in Require when we answer ourselves. `None`: we only forward, and do not look.
-    pub extensions: Option<Vec<String>>,
-    /// The Retry-After that a shed call is given.
-    pub retry_after_s: u32,
-    /// T1, T2 and T4.
-    pub timers: Timers,
-    /// Bounds.
-    pub limits: Limits,
-}
-
-impl Config {
-    /// The usual settings for these listeners: a proxy for calls.
-    pub fn new(listeners: Vec<Listener>) -> Config {
-        Config {
-            listeners,
-            methods: MethodSet::of(&[
-                Method::Invite,
-                Method::Ack,
-                Method::Cancel,
-                Method::Bye,
-                Method::Options,
-                Method::Register,
-            ]),
-            proxy_extensions: Vec::new(),
-            extensions: None,
-            retry_after_s: 5,
-            timers: Timers::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// What [`Endpoint::poll_output`] gives.
-#[derive(Debug)]
-pub enum Output {
-    /// Put this on the wire. If that fails at once, say so with [`Endpoint::handle_unreachable`].
-    Transmit(Transmit),
-    /// Something happened that someone has to know or decide.
-    Event(Event),
-    /// Nothing more now. Call [`Endpoint::handle_timeout`] at this time, if there is one.
-    Deadline(Option<Instant>),
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A request begins a transaction: answer it with [`Endpoint::reply`] or [`Endpoint::respond`], or pass it on with
-    /// [`Endpoint::proxy`]. Never a CANCEL or an ACK.
-    Request {
-        /// For the answer.
-        id: RequestId,
-        /// The request, its top Via completed with where it came from, our own Route taken away.
-        request: Arc<Message>,
-        /// Where it came from.
-        source: Source,
-    },
-    /// The caller gave up a request that was not proxied. It has been answered with 487.
-    Cancelled {
-        /// Which request.
-        id: RequestId,
-    },
-    /// An ACK for a 2xx of ours.
-    Ack {
-        /// The ACK.
-        request: Arc<Message>,
-        /// Where it came from.
-        source: Source,
-    },
-    /// A request ended without what it needed: no answer from its owner, or no ACK.
-    RequestLost {
-        /// Which request.
-        id: RequestId,
-    },
-    /// A response to a request that [`Endpoint::request`] sent, provisional ones too.
-    Response {
-        /// Which request.
-        id: AttemptId,
-        /// The response, our Via taken away.
-        response: Arc<Message>,
-    },
-    /// No final response came to a request that [`Endpoint::request`] sent.
-    TimedOut {
-        /// Which request.
-        id: AttemptId,
-    },
-    /// A target of a proxied call sent a provisional response (not 100).
-    Ringing {
-        /// Which call.
-        id: RequestId,
-        /// The target's place in the plan.
-        target: usize,
-        /// What it sent.
-        status: Status,
-    },
-    /// A target of a proxied call failed; the next one is tried, if there is one.
-    TargetFailed {
-        /// Which call.
-        id: RequestId,
-        /// The target's place in the plan.
-        target: usize,
-        /// How.
-        cause: FailureCause,
-    },
-    /// A target redirects the call. Within five seconds, say what next with [`Endpoint::proxy_more`] or
-    /// [`Endpoint::reply`]; otherwise it counts as a failure.
-    Redirected {
-        /// Which call.
-        id: RequestId,
-        /// The target's place in the plan.
-        target: usize,
-        /// The 3xx, with its contacts.
-        response: Arc<Message>,
-    },
-    /// A proxied call has its final answer.
-    Concluded {
-        /// Which call.
-        id: RequestId,
-        /// The answer that the caller was given.
-        status: Status,
-        /// The target it came from; none when it is our own.
-        target: Option<usize>,
-    },
-}
 
 /// Counters since the start, and what is there now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -490,7 +328,12 @@ impl Endpoint {
     ///
     /// Nothing is ever taken off the wheel, so nothing is put far ahead: what has a distant deadline is woken once in
     /// a while, looks, and is set again. What is over leaves its timer behind for half a minute at most.
-    pub(crate) fn arm(&mut self, deadline: Option<Instant>, armed: Option<Instant>, timer: Timer) -> Option<Instant> {
+    pub(crate) fn arm(
+        &mut self,
+        deadline: Option<Instant>,
+        armed: Option<Instant>,
+        timer: Timer,
+    ) -> Option<Instant> {
         let Some(deadline) = deadline else { return armed };
         let deadline = deadline.min(self.clock + self.config.timers.patience());
         if armed.is_some_and(|armed| armed <= deadline) {

@@ -250,9 +250,9 @@ impl Index {
             None => self.read_odd_version(line, uri)?,
         };
         // No early end, so that the compiler can look at many bytes at once.
-        let is_bad = |&byte: &u8| (byte <= b' ') | (byte == b'<') | (byte == b'>') | (byte == 0x7f);
-        let bad_bytes = line[uri..uri_end].iter().fold(false, |bad, byte| bad | is_bad(byte));
-        if bad_bytes || uri == uri_end {
+        let is_bad = |byte: u8| u8::from(byte <= b' ') | u8::from(matches!(byte, b'<' | b'>' | 0x7f));
+        let bad_bytes = line[uri..uri_end].iter().fold(0, |bad, &byte| bad | is_bad(byte));
+        if bad_bytes != 0 || uri == uri_end {
             self.flaw(Flaw::StartLine);
         }
         self.start = Start::Request {

@@ -234,6 +234,7 @@ impl<'a> Params<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadParam;
 
+#[expect(clippy::copy_iterator, reason = "a view of a few words; a copy is a fresh look at the same text")]
 impl<'a> Iterator for Params<'a> {
     /// Name and value; the quotes around a quoted value are taken away, its escapes are not.
     type Item = Result<(&'a [u8], Option<&'a [u8]>), BadParam>;

@@ -225,7 +225,7 @@ mod tests {
                     Ok(None) => break,
                     Ok(Some(Frame::Ping)) => all.push("ping".to_owned()),
                     Ok(Some(Frame::Message(message))) => {
-                        all.push(String::from_utf8_lossy(message).into_owned())
+                        all.push(String::from_utf8_lossy(message).into_owned());
                     }
                     Err(error) => {
                         all.push(format!("{error:?}"));

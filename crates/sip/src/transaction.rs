@@ -158,7 +158,7 @@ impl Machine {
             Machine::ClientInvite(machine) => machine.deadline(),
             Machine::Client(machine) => machine.deadline(),
             Machine::ServerInvite(machine) => machine.deadline(),
-            Machine::Server(machine) => machine.deadline(),
+            Machine::Server(machine) => Some(machine.deadline()),
         }
     }
 

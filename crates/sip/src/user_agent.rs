@@ -140,7 +140,14 @@ enum State {
     /// They call: their request, not answered yet.
     Ringing { request: RequestId },
     /// They call and we answered: the 2xx again and again until its ACK comes (RFC 3261 §13.3.1.4).
-    Answering { request: RequestId, ok: Message, again_at: Instant, pause: Duration, until: Instant, sdp: Vec<u8> },
+    Answering {
+        request: RequestId,
+        ok: Message,
+        again_at: Instant,
+        pause: Duration,
+        until: Instant,
+        sdp: Vec<u8>,
+    },
     /// It is up.
     Up,
 }

@@ -27,6 +27,21 @@ struct Level<T> {
     slots: Vec<Vec<(u64, T)>>,
 }
 
+impl<T> Level<T> {
+    fn put(&mut self, slot: u64, millis: u64, timer: T) {
+        self.occupied |= 1 << slot;
+        if let Some(timers) = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot)) {
+            timers.push((millis, timer));
+        }
+    }
+
+    fn take(&mut self, slot: u64) -> Vec<(u64, T)> {
+        self.occupied &= !(1 << slot);
+        let slot = usize::try_from(slot).ok().and_then(|slot| self.slots.get_mut(slot));
+        slot.map(std::mem::take).unwrap_or_default()
+    }
+}
+
 impl<T: Copy> Wheel<T> {
     pub(crate) fn new() -> Wheel<T> {
         let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
@@ -52,9 +67,7 @@ impl<T: Copy> Wheel<T> {
         let turns = slots_before(millis, LEVELS - 1) - slots_before(self.past, LEVELS - 1);
         let at = if turns < SLOTS { slot_of(millis, level) } else { slot_of(self.past, level) + SLOTS - 1 }
             % SLOTS;
-        let level = &mut self.levels[level];
-        level.occupied |= 1 << at;
-        level.slots[at as usize].push((millis, timer));
+        self.levels[level].put(at, millis, timer);
     }
 
     /// When to look next; it may be earlier than the first deadline, never later.
@@ -108,10 +121,7 @@ impl<T: Copy> Wheel<T> {
     /// Puts a timer from a coarse slot that begins at `start` where it belongs, seen from there.
     fn spread(&mut self, start: u64, millis: u64, timer: T) {
         if millis <= start {
-            let level = &mut self.levels[0];
-            let at = slot_of(start, 0);
-            level.occupied |= 1 << at;
-            level.slots[at as usize].push((millis, timer));
+            self.levels[0].put(slot_of(start, 0), millis, timer);
         } else {
             let past = std::mem::replace(&mut self.past, start);
             self.insert(millis, timer);
@@ -120,9 +130,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn take(&mut self, level: usize, slot: u64) -> Vec<(u64, T)> {
-        let level = &mut self.levels[level];
-        level.occupied &= !(1 << slot);
-        std::mem::take(&mut level.slots[slot as usize])
+        self.levels[level].take(slot)
     }
 }
 
@@ -163,7 +171,7 @@ mod tests {
                 wheel.set(at(deadline), id);
                 list.push((deadline, id));
                 if chance(3) == 0 {
-                    let next = wheel.next().map(|next| next.millis_up());
+                    let next = wheel.next().map(super::super::time::Instant::millis_up);
                     let first = list.iter().map(|(deadline, _)| (*deadline).max(now + 1)).min();
                     assert!(next <= first && next > Some(now), "{next:?} {first:?} {now}");
                     now += chance(ahead);

@@ -12,6 +12,14 @@ use crate::proxy::branch::Kind;
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::uri::{SipUri, Uri};
 
+/// A Route that names us.
+enum OwnRoute {
+    /// With our signature for this dialog.
+    Signed(Ways),
+    /// Without one: someone was told to come by us.
+    Bare,
+}
+
 impl Endpoint {
     /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
     /// dialog that goes through us, and someone has to decide.
@@ -19,7 +27,9 @@ impl Endpoint {
         let mut ways = None;
         // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
         while let Some(found) = self.own_route(request) {
-            ways = ways.or(found);
+            if let OwnRoute::Signed(found) = found {
+                ways.get_or_insert(found);
+            }
             request.pop_route();
         }
         let Some(ways) = ways else { return false };
@@ -52,14 +62,15 @@ impl Endpoint {
     }
 
     /// Whether the top Route is ours, and what it says if it is signed.
-    fn own_route(&self, request: &Message) -> Option<Option<Ways>> {
+    fn own_route(&self, request: &Message) -> Option<OwnRoute> {
         let route = request.routes().next()?.ok()?;
         let Ok(Uri::Sip(uri)) = route.uri() else { return None };
         if !self.is_us(&uri.host, uri.port) {
             return None;
         }
         let call_id = request.call_id().ok()?;
-        Some(uri.params.find(PARAM).and_then(|value| self.signer.read(value, call_id)))
+        let ways = uri.params.find(PARAM).and_then(|value| self.signer.read(value, call_id));
+        Some(ways.map_or(OwnRoute::Bare, OwnRoute::Signed))
     }
 
     /// Where a request inside a dialog goes: the next Route or the request-URI if it is an address, and otherwise

@@ -341,12 +341,11 @@ impl Endpoint {
             call.armed = None;
         }
         match call.phase {
-            Phase::Concluded { .. } => return self.call_settle(handle),
             Phase::Redirected { until, target, status } if until <= now => {
                 call.phase = Phase::Trying;
                 self.call_target_failed(handle, target, FailureCause::Answered(status), None);
             }
-            Phase::Redirected { .. } => return self.call_settle(handle),
+            Phase::Concluded { .. } | Phase::Redirected { .. } => return self.call_settle(handle),
             Phase::Trying => self.call_give_up_late(now, handle),
         }
         self.call_try_next(now, handle);

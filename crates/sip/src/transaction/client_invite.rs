@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::message::Message;
+use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::{Input, Notice, RINGING_MAX, Resend, Step, Timers, ack_for, earliest};
 
@@ -85,7 +86,7 @@ impl ClientInvite {
     /// RFC 6026 §7.2
     fn accepted(&mut self, now: Instant, input: Input<'_>) -> Step {
         match input {
-            Input::Response(response) if response.status().is_some_and(|status| status.is_success()) => {
+            Input::Response(response) if response.status().is_some_and(Status::is_success) => {
                 Step::tell(Notice::Response)
             }
             Input::Time if now >= self.ends => self.terminate(),

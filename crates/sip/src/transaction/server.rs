@@ -98,8 +98,8 @@ impl Server {
         Step::tell(Notice::TimedOut)
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.ends)
+    pub(crate) fn deadline(&self) -> Instant {
+        self.ends
     }
 
     pub(crate) fn is_over(&self) -> bool {

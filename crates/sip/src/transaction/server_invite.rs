@@ -1,6 +1,7 @@
 //! The INVITE server transaction (RFC 3261 §17.2.1, Figure 7; RFC 6026 §8.3).
 
 use crate::message::Message;
+use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::{Input, Notice, RINGING_MAX, Resend, Step, TRYING_AFTER, Timers, earliest};
 
@@ -77,7 +78,7 @@ impl ServerInvite {
     /// RFC 6026 §7.1
     fn accepted(&mut self, now: Instant, input: Input<'_>) -> Step {
         match input {
-            Input::Response(response) if response.status().is_some_and(|status| status.is_success()) => {
+            Input::Response(response) if response.status().is_some_and(Status::is_success) => {
                 Step::send(response.bytes())
             }
             Input::Time if now >= self.ends => self.terminate(),

@@ -18,14 +18,18 @@ use crate::time::Instant;
 impl UserAgent {
     /// Tells the caller that it rings.
     pub fn ring(&mut self, now: Instant, call: CallId) -> Result<(), EndpointError> {
-        let State::Ringing { request } = self.call_at(call)?.state else { return Err(EndpointError::NotWaiting) };
+        let State::Ringing { request } = self.call_at(call)?.state else {
+            return Err(EndpointError::NotWaiting);
+        };
         let contact = format!("<{}>", self.contact);
         self.endpoint.reply(now, request, Status::RINGING, &[("Contact", contact.as_bytes())])
     }
 
     /// Takes a call.
     pub fn answer(&mut self, now: Instant, call: CallId, sdp: &[u8]) -> Result<(), EndpointError> {
-        let State::Ringing { request } = self.call_at(call)?.state else { return Err(EndpointError::NotWaiting) };
+        let State::Ringing { request } = self.call_at(call)?.state else {
+            return Err(EndpointError::NotWaiting);
+        };
         let invite = self.endpoint.waiting(request)?;
         let tag = self.endpoint.to_tag(request);
         let dialog = Dialog::from_request(&invite, tag.as_bytes()).map_err(|_| EndpointError::Unusable)?;
@@ -57,7 +61,9 @@ impl UserAgent {
 
     /// Refuses a call.
     pub fn reject(&mut self, now: Instant, call: CallId, status: Status) -> Result<(), EndpointError> {
-        let State::Ringing { request } = self.call_at(call)?.state else { return Err(EndpointError::NotWaiting) };
+        let State::Ringing { request } = self.call_at(call)?.state else {
+            return Err(EndpointError::NotWaiting);
+        };
         self.endpoint.reply(now, request, status, &[])?;
         self.end(call, Ended::ByUs);
         Ok(())
@@ -200,7 +206,8 @@ impl UserAgent {
                 Ok(())
             }
             Some(Method::Options) => {
-                let headers: [(&str, &[u8]); 2] = [("Allow", ALLOW.as_bytes()), ("Accept", b"application/sdp")];
+                let headers: [(&str, &[u8]); 2] =
+                    [("Allow", ALLOW.as_bytes()), ("Accept", b"application/sdp")];
                 self.endpoint.reply(now, id, Status::OK, &headers)
             }
             Some(Method::Bye | Method::Update | Method::Info | Method::Notify | Method::Refer) => {
@@ -344,7 +351,13 @@ impl UserAgent {
     }
 
     /// An answer to something else than a first INVITE.
-    fn handle_other_response(&mut self, now: Instant, id: AttemptId, status: Status, response: &Arc<Message>) {
+    fn handle_other_response(
+        &mut self,
+        now: Instant,
+        id: AttemptId,
+        status: Status,
+        response: &Arc<Message>,
+    ) {
         let refers = |call: &CallId| self.calls.at(call.0).is_some_and(|found| found.refer == Some(id));
         if let Some(call) = self.order.iter().copied().find(refers) {
             if status.is_final() && !status.is_success() {
@@ -365,9 +378,10 @@ impl UserAgent {
             let Some(call) = known else { return };
             let flow = self.calls.at(call.0).map(|found| found.flow);
             let Some(flow) = flow else { return };
-            let is_same = self.calls.at(call.0).is_some_and(|found| {
-                found.dialog.as_ref().is_some_and(|own| own.is_same_dialog(&dialog))
-            });
+            let is_same = self
+                .calls
+                .at(call.0)
+                .is_some_and(|found| found.dialog.as_ref().is_some_and(|own| own.is_same_dialog(&dialog)));
             if is_same {
                 return self.acknowledge(call, flow);
             }

@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn one_miss_is_forgiven_and_late_answers_do_not_count() {
-        let mut ping = Ping::new(at(0), PingConfig::new("sip:gw".into(), "sip:us".into()), "c".into(), "t".into());
+        let mut ping =
+            Ping::new(at(0), PingConfig::new("sip:gw".into(), "sip:us".into()), "c".into(), "t".into());
         let first = ping.poll(at(0)).unwrap().unwrap();
         let second = ping.poll(at(2_000)).unwrap().unwrap();
         assert_eq!(ping.state(), Reachability::Unknown);

@@ -191,7 +191,8 @@ impl Registration {
         }
         builder = builder.header("Expires", expires.to_string());
         // A nonce that worked is used again with the next count, which saves a round trip while it lives.
-        if let (Some((challenge, count)), Some(credentials)) = (&mut self.challenge, &self.config.credentials) {
+        if let (Some((challenge, count)), Some(credentials)) = (&mut self.challenge, &self.config.credentials)
+        {
             *count += 1;
             let uri = self.config.registrar.as_bytes();
             if let Some((name, value)) = digest::answer(challenge, credentials, b"REGISTER", uri, *count) {
@@ -215,7 +216,7 @@ impl Registration {
         // Half the time, and up to a tenth of that earlier.
         let half = granted / 2;
         let early = half / 10 * (chance % 1000) / 1000;
-        self.next_at = Some(now + (half - early));
+        self.next_at = Some(now + half.saturating_sub(early));
         self.health = RegistrationHealth::Registered { until: now + granted };
     }
 
@@ -281,7 +282,8 @@ mod tests {
         builder.build().unwrap()
     }
 
-    const CHALLENGE: (&str, &str) = ("WWW-Authenticate", "Digest realm=\"carrier.example\", nonce=\"n1\", qop=\"auth\"");
+    const CHALLENGE: (&str, &str) =
+        ("WWW-Authenticate", "Digest realm=\"carrier.example\", nonce=\"n1\", qop=\"auth\"");
 
     #[test]
     fn refreshes_at_half_time_of_what_was_granted() {
@@ -292,11 +294,18 @@ mod tests {
         let contact = ("Contact", "<sip:other@h>;expires=9, <sip:ME@h>, <sip:me@192.0.2.1:5060>;expires=120");
         assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 200, &[contact]), 0), None);
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
-        assert_eq!((it.deadline(), it.health()), (Some(at(60)), RegistrationHealth::Registered { until: at(120) }));
+        assert_eq!(
+            (it.deadline(), it.health()),
+            (Some(at(60)), RegistrationHealth::Registered { until: at(120) })
+        );
         let second = it.poll(at(60)).unwrap().unwrap();
         assert_eq!(second.cseq().unwrap().number, 2);
         it.handle_response(at(60), &answer(&second, 200, &[("Expires", "200")]), 999);
-        assert!(it.deadline() > Some(at(150)) && it.deadline() < Some(at(152)), "a tenth earlier: {:?}", it.deadline());
+        assert!(
+            it.deadline() > Some(at(150)) && it.deadline() < Some(at(152)),
+            "a tenth earlier: {:?}",
+            it.deadline()
+        );
     }
 
     #[test]
@@ -327,7 +336,11 @@ mod tests {
         let mut it = registration();
         let first = it.poll(Instant::ZERO).unwrap().unwrap();
         let evil = (CHALLENGE.0, "Digest realm=\"evil.example\", nonce=\"n\"");
-        assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 401, &[evil]), 0), None, "not our realm");
+        assert_eq!(
+            it.handle_response(Instant::ZERO, &answer(&first, 401, &[evil]), 0),
+            None,
+            "not our realm"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn a_call() {
          100ms bob rings
          2s bob answers
          9s alice hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             100      bob → edge  180 Ringing (INVITE)
@@ -41,7 +41,7 @@ fn a_call_over_connections() {
          0ms alice calls
          50ms bob answers
          1s bob hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  200 OK (INVITE)
@@ -67,7 +67,7 @@ fn a_slow_target_makes_a_100() {
         "edge tries bob
          0ms alice calls
          900ms bob is busy",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             210     edge → alice 100 Trying (INVITE)
@@ -93,7 +93,7 @@ fn the_next_target_is_tried() {
          7s carol rings
          8s carol answers
          10s carol hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → nobody INVITE sip:nobody@192.0.2.99:5060
             210     edge → alice 100 Trying (INVITE)
@@ -138,7 +138,7 @@ fn busy_is_final() {
          0ms alice calls
          50ms bob rings
          900ms bob is busy",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  180 Ringing (INVITE)
@@ -161,7 +161,7 @@ fn all_fail_and_the_caller_may_come_again() {
         "edge tries nobody, bob
          0ms alice calls
          2100ms bob fails",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → nobody INVITE sip:nobody@192.0.2.99:5060
             210     edge → alice 100 Trying (INVITE)
@@ -188,7 +188,7 @@ fn the_caller_gives_up() {
          0ms alice calls
          50ms bob rings
          900ms alice hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  180 Ringing (INVITE)
@@ -216,7 +216,7 @@ fn a_200_crosses_the_cancel() {
          50ms bob rings
          900ms alice hangs up
          915ms bob answers",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  180 Ringing (INVITE)
@@ -247,7 +247,7 @@ fn an_answer_comes_after_the_ring_time() {
          50ms bob rings
          1065ms bob answers
          2s alice hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  180 Ringing (INVITE)
@@ -288,7 +288,7 @@ fn a_redirection_is_the_owners_to_follow() {
          50ms bob redirects
          200ms carol answers
          1s alice hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  302 Moved Temporarily (INVITE)
@@ -320,7 +320,7 @@ fn a_redirection_nobody_follows_is_a_failure() {
          0ms alice calls
          50ms bob redirects
          5100ms carol is busy",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  302 Moved Temporarily (INVITE)
@@ -351,7 +351,7 @@ fn a_handoff() {
          1s bob refers to carol
          2s alice reports success
          3s bob hangs up",
-        expect![[r#"
+        &expect![[r#"
             0      alice → edge  INVITE sip:support@192.0.2.1:5060
             10      edge → bob   INVITE sip:bob@192.0.2.20:5060
             50       bob → edge  200 OK (INVITE)

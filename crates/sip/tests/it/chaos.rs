@@ -243,7 +243,9 @@ impl World {
                         }
                         self.plan_deed(after_ms, Deed::Answer { node, call });
                     }
-                    Manner::Refuses { after_ms, code } => self.plan_deed(after_ms, Deed::Refuse { node, call, code }),
+                    Manner::Refuses { after_ms, code } => {
+                        self.plan_deed(after_ms, Deed::Refuse { node, call, code });
+                    }
                     // In the end it is put down, or the phone would hold the call for ten minutes.
                     Manner::Ignores => self.plan_deed(45_000, Deed::Refuse { node, call, code: 480 }),
                 }
@@ -258,8 +260,10 @@ impl World {
             CallEvent::Ended { call, .. } => {
                 self.open.remove(&(node, *call));
             }
-            CallEvent::Ringing { .. } | CallEvent::ReferAsked { .. } | CallEvent::ReferProgress { .. } => {}
-            CallEvent::Other(_) => {}
+            CallEvent::Ringing { .. }
+            | CallEvent::ReferAsked { .. }
+            | CallEvent::ReferProgress { .. }
+            | CallEvent::Other(_) => {}
         }
     }
 
@@ -274,7 +278,8 @@ impl World {
                     let address = self.network.nodes[callee].address;
                     let flow = self.network.flow(self.edge, address);
                     let ring_timeout = Duration::from_millis(500 + self.chance.below(8_000));
-                    targets.push(Target { ring_timeout, ..Target::new(format!("sip:agent@{address}"), flow) });
+                    targets
+                        .push(Target { ring_timeout, ..Target::new(format!("sip:agent@{address}"), flow) });
                 }
                 let exhausted = if self.chance.one_in(2) {
                     Exhausted::BestResponse

@@ -45,7 +45,6 @@ pub(crate) struct Faults {
     pub(crate) jitter_ms: u64,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are three of them in a test")]
 pub(crate) enum Machine {
     Proxy(Endpoint),
     Phone(UserAgent),
@@ -68,7 +67,6 @@ pub(crate) struct Rung {
 }
 
 /// What a node reported.
-#[expect(clippy::large_enum_variant, reason = "short-lived")]
 pub(crate) enum Report {
     Proxy(Event),
     Phone(CallEvent),
@@ -106,8 +104,11 @@ impl Network {
     }
 
     fn config(&self, address: SocketAddr) -> (Config, Keys) {
-        let listener =
-            Listener { transport: self.transport, local: address, sent_by: format!("{}:{}", address.ip(), address.port()) };
+        let listener = Listener {
+            transport: self.transport,
+            local: address,
+            sent_by: format!("{}:{}", address.ip(), address.port()),
+        };
         let mut unique = [7; 32];
         unique[0] = u8::try_from(self.nodes.len()).unwrap();
         (Config::new(vec![listener]), Keys { shared: [3; 32], unique })
@@ -312,9 +313,12 @@ fn rung_text(rung: &Rung) -> String {
         format!("{} {uri}", String::from_utf8_lossy(message.method_text()))
     } else {
         let method = message.cseq().expect("a CSeq").method;
-        format!("{} {} ({method})", message.status().expect("a status").code(), String::from_utf8_lossy(message.reason()))
+        format!(
+            "{} {} ({method})",
+            message.status().expect("a status").code(),
+            String::from_utf8_lossy(message.reason())
+        )
     };
     let millis = rung.at.since_epoch().as_millis();
     format!("{millis:<6} {:>5} → {:<5} {what}\n", rung.from, rung.to)
 }
-

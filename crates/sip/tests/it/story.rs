@@ -20,7 +20,8 @@ use sip::{Instant, Source, Status, Transport};
 
 use crate::network::{Faults, Network, Report};
 
-pub(crate) const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
+pub(crate) const SDP: &[u8] =
+    b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
 
 /// A phone and the call it has.
 struct Phone {
@@ -39,12 +40,12 @@ struct Stage {
 }
 
 /// Plays a story on a good network with 10 ms of delay, and compares the ladder.
-pub(crate) fn check_call(story: &str, ladder: Expect) {
+pub(crate) fn check_call(story: &str, ladder: &Expect) {
     ladder.assert_eq(&play(story, Transport::Udp, Faults { delay_ms: 10, ..Faults::default() }));
 }
 
 /// As [`check_call`], over connections.
-pub(crate) fn check_call_tcp(story: &str, ladder: Expect) {
+pub(crate) fn check_call_tcp(story: &str, ladder: &Expect) {
     ladder.assert_eq(&play(story, Transport::Tcp, Faults { delay_ms: 10, ..Faults::default() }));
 }
 
@@ -54,8 +55,7 @@ fn play(story: &str, transport: Transport, faults: Faults) -> String {
     let phones = [("alice", "192.0.2.10:5060"), ("bob", "192.0.2.20:5060"), ("carol", "192.0.2.30:5060")]
         .map(|(name, address)| Phone { name, node: network.add_phone(name, address), call: None })
         .into();
-    let mut stage =
-        Stage { network, edge, phones, plan: Vec::new(), redirect_to: None, notes: Vec::new() };
+    let mut stage = Stage { network, edge, phones, plan: Vec::new(), redirect_to: None, notes: Vec::new() };
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
         stage.tell(line);
     }
@@ -63,7 +63,12 @@ fn play(story: &str, transport: Transport, faults: Faults) -> String {
     stage.run_until(stage.network.now + Duration::from_secs(400));
     for node in 0..stage.network.nodes.len() {
         let left = stage.network.statistics(node);
-        assert_eq!((left.transactions, left.calls), (0, 0), "something stays in {}", stage.network.nodes[node].name);
+        assert_eq!(
+            (left.transactions, left.calls),
+            (0, 0),
+            "something stays in {}",
+            stage.network.nodes[node].name
+        );
     }
     let mut text = stage.network.ladder();
     for note in stage.notes {
@@ -148,7 +153,7 @@ impl Stage {
             }
             for (node, report) in reports {
                 match report {
-                    Report::Proxy(event) => self.edge_event(event),
+                    Report::Proxy(event) => self.edge_event(&event),
                     Report::Phone(event) => self.phone_event(node, &event),
                 }
                 self.network.drain(node);
@@ -168,18 +173,20 @@ impl Stage {
         Target { ring_timeout, ..Target::new(format!("sip:{name}@{address}"), flow) }
     }
 
-    fn edge_event(&mut self, event: Event) {
+    fn edge_event(&mut self, event: &Event) {
         let now = self.network.now;
         match event {
-            Event::Request { id, request, source } => self.edge_request(now, id, &request, source),
+            Event::Request { id, request, source } => self.edge_request(now, *id, request, *source),
             Event::Redirected { id, target, .. } => {
                 self.note(format!("edge: target {target} redirects"));
                 if let Some(name) = self.redirect_to.take() {
                     let target = self.target(&name, Duration::from_secs(30));
-                    self.network.proxy(self.edge).proxy_more(now, id, vec![target]).unwrap();
+                    self.network.proxy(self.edge).proxy_more(now, *id, vec![target]).unwrap();
                 }
             }
-            Event::TargetFailed { target, cause, .. } => self.note(format!("edge: target {target} failed: {cause:?}")),
+            Event::TargetFailed { target, cause, .. } => {
+                self.note(format!("edge: target {target} failed: {cause:?}"));
+            }
             Event::Concluded { status, target, .. } => {
                 self.note(format!("edge: concluded with {status} of target {target:?}"));
             }

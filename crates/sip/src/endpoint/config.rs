@@ -1,0 +1,81 @@
+//! What an endpoint is told at its start: where it is reached, what it takes, how much of it.
+
+use std::net::SocketAddr;
+
+use crate::flow::Transport;
+use crate::limits::{SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_PER_SOURCE_MAX};
+use crate::method::{Method, MethodSet};
+use crate::transaction::Timers;
+
+/// One address that we are reached at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// What it speaks.
+    pub transport: Transport,
+    /// The socket's address.
+    pub local: SocketAddr,
+    /// `host` or `host:port` as others should write it: in our Vias and Record-Routes.
+    pub sent_by: String,
+}
+
+/// How many of each thing there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Transactions in all. Above it nothing new begins.
+    pub transactions: usize,
+    /// From here on new calls are shed with a 503, so that those in progress find room.
+    pub shed_at: usize,
+    /// Server transactions that one unknown source may have.
+    pub transactions_per_source: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            transactions: TRANSACTIONS_MAX,
+            shed_at: SHED_AT,
+            transactions_per_source: TRANSACTIONS_PER_SOURCE_MAX,
+        }
+    }
+}
+
+/// What an endpoint is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where we are reached; at least one.
+    pub listeners: Vec<Listener>,
+    /// Methods taken outside dialogs; others get 405.
+    pub methods: MethodSet,
+    /// Option tags that may stand in Proxy-Require; others get 420.
+    pub proxy_extensions: Vec<String>,
+    /// Option tags that may stand in Require when we answer ourselves. `None`: we only forward, and do not look.
+    pub extensions: Option<Vec<String>>,
+    /// The Retry-After that a shed call is given.
+    pub retry_after_s: u32,
+    /// T1, T2 and T4.
+    pub timers: Timers,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The usual settings for these listeners: a proxy for calls.
+    pub fn new(listeners: Vec<Listener>) -> Config {
+        Config {
+            listeners,
+            methods: MethodSet::of(&[
+                Method::Invite,
+                Method::Ack,
+                Method::Cancel,
+                Method::Bye,
+                Method::Options,
+                Method::Register,
+            ]),
+            proxy_extensions: Vec::new(),
+            extensions: None,
+            retry_after_s: 5,
+            timers: Timers::default(),
+            limits: Limits::default(),
+        }
+    }
+}
