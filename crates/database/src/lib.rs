@@ -21,6 +21,7 @@ mod value;
 
 pub mod agents;
 pub mod audit;
+pub mod backup;
 pub mod calls;
 pub mod deployments;
 pub mod events;
@@ -52,6 +53,7 @@ pub fn queries() -> impl Iterator<Item = (&'static str, Both)> {
     [
         agents::QUERIES,
         audit::QUERIES,
+        backup::QUERIES,
         calls::QUERIES,
         deployments::QUERIES,
         events::QUERIES,

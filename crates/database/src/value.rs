@@ -34,6 +34,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// Bytes.
     Bytes(&'a [u8]),
+    /// Bytes that nobody else holds.
+    OwnedBytes(Vec<u8>),
     /// JSON, written out.
     Json(String),
     /// A moment, kept to the microsecond.
@@ -122,6 +124,7 @@ impl rusqlite::ToSql for Value<'_> {
             Value::Int(int) => ValueRef::Integer(*int),
             Value::Bool(bool) => ValueRef::Integer((*bool).into()),
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            Value::OwnedBytes(bytes) => ValueRef::Blob(bytes),
             Value::Time(time) => ValueRef::Integer(time.as_microsecond()),
         }))
     }
@@ -150,6 +153,7 @@ impl ToSql for Value<'_> {
             (Value::Int(int), &Type::INT2) => out.put_i16(i16::try_from(*int)?),
             (Value::Bool(bool), &Type::BOOL) => out.put_u8((*bool).into()),
             (Value::Bytes(bytes), &Type::BYTEA) => out.put_slice(bytes),
+            (Value::OwnedBytes(bytes), &Type::BYTEA) => out.put_slice(bytes),
             (Value::Time(time), &Type::TIMESTAMPTZ) => {
                 out.put_i64(time.as_microsecond() - POSTGRES_EPOCH_US);
             }

@@ -30,6 +30,8 @@ mod accounts;
 mod agents;
 #[path = "suite/arena.rs"]
 mod arena;
+#[path = "suite/backup.rs"]
+mod backup;
 #[path = "suite/calls.rs"]
 mod calls;
 #[path = "suite/engine.rs"]

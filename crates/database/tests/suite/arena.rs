@@ -17,6 +17,7 @@ pub(crate) struct Arena {
     pub(crate) settings: Settings,
     pub(crate) engine: Engine,
     pub(crate) folder: TempDir,
+    name: String,
 }
 
 /// Runs one test on one engine.
@@ -34,10 +35,11 @@ pub(crate) fn run<F: Future<Output = ()>>(engine: Engine, test: impl Fn(Arena) -
         };
         let settings = Settings { postgres_connections: 3, ..Settings::new(address) };
         let database = Database::open(settings.clone()).await.expect("the database opens");
-        test(Arena { database: database.clone(), settings, engine, folder }).await;
+        test(Arena { database: database.clone(), settings, engine, folder, name: name.clone() }).await;
         database.close().await;
         if engine == Engine::Postgres {
             admin(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            admin(&format!("DROP DATABASE IF EXISTS {name}_empty WITH (FORCE)")).await;
         }
     });
 }
@@ -108,6 +110,19 @@ impl Arena {
                 rows.unwrap().map(Result::unwrap).collect()
             }
         }
+    }
+
+    /// Where a new database may be made, on the engine named.
+    pub(crate) async fn empty(&self, engine: Engine) -> Settings {
+        let address = match engine {
+            Engine::Sqlite => Address::Sqlite(self.folder.path().join("empty.db")),
+            Engine::Postgres => {
+                admin(&format!("DROP DATABASE IF EXISTS {}_empty WITH (FORCE)", self.name)).await;
+                admin(&format!("CREATE DATABASE {}_empty", self.name)).await;
+                Address::Postgres(url_of(&format!("{}_empty", self.name)))
+            }
+        };
+        Settings { address, ..self.settings.clone() }
     }
 
     /// Another node on the same data.
