@@ -15,3 +15,6 @@ pub fn start(app: &Shared) {
     driver.spawn(release_numbers::ReleaseNumbers::new(app));
     driver.spawn(reconcile_numbers::ReconcileNumbers::new(app));
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,9 +78,10 @@ impl Task for OrderNumbers {
     async fn run_once(&self, app: &Shared) -> anyhow::Result<Outcome> {
         let Some(store) = &app.store else { return Ok(Outcome::Idle) };
         // As many as can be worked on at once, and no more: a lease that waits for a worker runs out for nothing.
-        let free: Vec<OwnedSemaphorePermit> = std::iter::from_fn(|| self.permits.clone().try_acquire_owned().ok())
-            .take(app.config.purchases.concurrency.max(1))
-            .collect();
+        let free: Vec<OwnedSemaphorePermit> =
+            std::iter::from_fn(|| self.permits.clone().try_acquire_owned().ok())
+                .take(app.config.purchases.concurrency.max(1))
+                .collect();
         let limit = u32::try_from(free.len()).unwrap_or(u32::MAX);
         if limit == 0 {
             // Whoever ends nudges.

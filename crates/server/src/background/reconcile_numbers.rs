@@ -136,7 +136,8 @@ async fn list(store: &Store) -> anyhow::Result<BTreeMap<E164, OwnedNumber>> {
     let mut listed = BTreeMap::new();
     let mut next = None;
     for _ in 0..PAGES_MAX {
-        let page = store.carrier().numbers_list(next.as_deref()).await.context("failed to list the account")?;
+        let page =
+            store.carrier().numbers_list(next.as_deref()).await.context("failed to list the account")?;
         // Pages shift while they are read: a number may come twice.
         listed.extend(page.numbers.into_iter().map(|owned| (owned.phone_number, owned)));
         next = page.next;
