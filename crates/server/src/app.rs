@@ -2,6 +2,7 @@
 //!
 //! What it is made of stands in files of its own; `serve` puts it together. A test makes one with a clock of its own.
 
+pub mod failpoint;
 pub mod metrics;
 mod nudges;
 pub mod random;
@@ -25,6 +26,7 @@ use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::store::Store;
 
 /// The workspace that the first start creates.
 pub const WORKSPACE_DEFAULT: &str = "default";
@@ -41,6 +43,8 @@ pub struct App {
     pub database: Database,
     /// Seals secrets, and gives other keys to sign with.
     pub keyring: Arc<Keyring>,
+    /// The shop; none where the settings name no supply.
+    pub store: Option<Arc<Store>>,
     /// What runs beside the requests.
     pub tasks: Tasks,
     /// Wakes background tasks early.
@@ -82,7 +86,9 @@ impl App {
             "the database is open: {shown}; the encryption key is {}",
             key_file.display()
         );
+        let store = Store::open(&config, &keyring)?.map(Arc::new);
         let app = Arc::new(App {
+            store,
             limits: Limits::new(&config.limits, clock.clone()),
             cursors: Cursors::new(keyring.derive("cursors").as_slice()),
             config: Arc::new(config),

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::app::{App, Random, Shared};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{api, logs};
+use crate::{api, background, logs};
 
 /// Serves until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -37,6 +37,7 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves on a listener until `stop`, then drains.
 pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let patience = Duration::from_millis(app.config.drain_timeout_ms);
+    background::start(&app);
     let router = router(&app);
     let stopping = stop.clone();
     let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())

@@ -131,7 +131,7 @@ fn wait(outcome: Outcome, period: Duration, now: Timestamp) -> Duration {
 fn pause(failures: u32, chance_per_mille: u64) -> Duration {
     let full = PAUSE_FIRST.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX);
     let off = u32::try_from(chance_per_mille.min(1_000)).expect("at most a thousand");
-    full - full / 4 * off / 1_000
+    full.saturating_sub(full / 4 * off / 1_000)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use domain::event::EventKind;
 use domain::number::{NumberStatus, Source};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::driver::{Outcome, Task};
 use super::order_numbers::told;
@@ -68,20 +68,19 @@ impl Task for ReleaseNumbers {
         let (holder, now) = (self.node.clone(), app.clock.now());
         let taken = app.database.write(move |tx| lease_take(tx, LEASE, &holder, now, LEASE_LASTS)).await?;
         let Some(lease) = taken else { return Ok(Outcome::Idle) };
-        let (count, mut failures) = (due.len(), 0);
+        let (count, mut failures) = (due.len(), Vec::new());
         for number in due {
             let (held, now) = (lease.clone(), app.clock.now());
             if !app.database.read(move |read| lease_holds(read, &held, now)).await? {
                 break;
             }
             if let Err(why) = release(app, store, &number).await {
-                failures += 1;
-                warn!(number.id = %number.id, "{} could not be given back yet: {why:#}", number.phone_number);
+                failures.push(format!("{} could not be given back yet: {why:#}", number.phone_number));
             }
         }
         let now = app.clock.now();
         app.database.write(move |tx| lease_give_back(tx, &lease, now)).await?;
-        anyhow::ensure!(failures == 0, "{failures} of {count} numbers could not be given back");
+        anyhow::ensure!(failures.is_empty(), "{}", failures.join("; "));
         Ok(if count == NUMBERS_MAX as usize { Outcome::Again } else { Outcome::Idle })
     }
 }
@@ -134,7 +133,7 @@ fn released_write(tx: &database::Tx<'_>, number: &Number, now: Timestamp) -> Res
     if before.status != NumberStatus::ReleaseScheduled {
         return Ok(());
     }
-    let after = Number { status: NumberStatus::Released, assignment: None, ..before.clone() };
+    let after = Number { status: NumberStatus::Released, assignment: None, hold: None, ..before.clone() };
     number_update(tx, &after, now)?;
     tx.record(&Change {
         workspace: before.workspace,
