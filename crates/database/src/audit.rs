@@ -79,9 +79,7 @@ const HEAD_AUDIT: &str = "UPDATE workspace_heads SET audit_seq = $2, audit_hash 
 const INSERT: &str = "INSERT INTO audit (workspace_id, seq, id, at, actor, action, target, before, after, request_id, hash) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const LIST: &str = "SELECT id, seq, at, actor, action, target, before, after, request_id, hash FROM audit \
-    WHERE workspace_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
-const LIST_OF_TARGET: &str = "SELECT id, seq, at, actor, action, target, before, after, request_id, hash FROM audit \
-    WHERE workspace_id = $1 AND seq < $2 AND target = $4 ORDER BY seq DESC LIMIT $3";
+    WHERE workspace_id = $1 AND seq < $2";
 const CHAIN: &str = "SELECT seq, id, at, actor, action, target, before, after, request_id, hash FROM audit \
     WHERE workspace_id = $1 ORDER BY seq";
 const HEADS: &str = "SELECT workspace_id, audit_seq, audit_hash FROM workspace_heads ORDER BY workspace_id";
@@ -93,7 +91,6 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("audit::HEAD_AUDIT", Both::same(HEAD_AUDIT)),
     ("audit::INSERT", Both::same(INSERT)),
     ("audit::LIST", Both::same(LIST)),
-    ("audit::LIST_OF_TARGET", Both::same(LIST_OF_TARGET)),
     ("audit::CHAIN", Both::same(CHAIN)),
     ("audit::HEADS", Both::same(HEADS)),
 ];
@@ -242,19 +239,54 @@ fn canonical(value: &serde_json::Value) -> String {
     }
 }
 
+/// Which entries to list. The default is: all.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Done to this.
+    pub target: Option<String>,
+    /// Done by this.
+    pub actor: Option<String>,
+    /// This was done.
+    pub action: Option<String>,
+    /// At or after this.
+    pub from: Option<Timestamp>,
+    /// Before this.
+    pub before: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// All that was done to one thing.
+    pub fn of_target(target: &str) -> AuditFilter {
+        AuditFilter { target: Some(target.to_owned()), ..AuditFilter::default() }
+    }
+}
+
 /// The newest entries first; `before` is the `seq` that the last page ended with.
 pub fn audit_list(
     read: &Read<'_>,
     workspace: WorkspaceId,
-    target: Option<&str>,
+    filter: &AuditFilter,
     before: Option<i64>,
     limit: u32,
 ) -> Result<Vec<AuditEntry>, DbError> {
-    let mut params: Vec<Value<'_>> =
-        vec![Value::text(&workspace), before.unwrap_or(i64::MAX).into(), limit.into()];
-    params.extend(target.map(Value::from));
-    let sql = if target.is_some() { LIST_OF_TARGET } else { LIST };
-    read.query(sql, &params, |row| {
+    let mut params: Vec<Value<'_>> = vec![Value::text(&workspace), before.unwrap_or(i64::MAX).into()];
+    let conditions = [
+        ("target =", filter.target.as_ref().map(Value::from)),
+        ("actor =", filter.actor.as_ref().map(Value::from)),
+        ("action =", filter.action.as_ref().map(Value::from)),
+        ("at >=", filter.from.map(Value::from)),
+        ("at <", filter.before.map(Value::from)),
+    ];
+    let mut sql = LIST.to_owned();
+    for (condition, value) in conditions {
+        if let Some(value) = value {
+            params.push(value);
+            sql = format!("{sql} AND {condition} ${}", params.len());
+        }
+    }
+    params.push(limit.into());
+    sql = format!("{sql} ORDER BY seq DESC LIMIT ${}", params.len());
+    read.query(&sql, &params, |row| {
         Ok(AuditEntry {
             id: row.parse(0)?,
             seq: row.read(1)?,

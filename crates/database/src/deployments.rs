@@ -56,6 +56,10 @@ macro_rules! select {
 }
 
 const LIST: &str = select!("WHERE agent_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+const LIST_OF_ENVIRONMENT: &str =
+    select!("WHERE agent_id = $1 AND id < $2 AND environment = $4 ORDER BY id DESC LIMIT $3");
+const CURRENT: &str =
+    select!("WHERE id IN (SELECT deployment_id FROM running WHERE agent_id = $1) ORDER BY id");
 const RAN: &str = "SELECT count(*) FROM deployments \
     WHERE agent_id = $1 AND environment = $2 AND version = $3";
 const CREATE: &str = "INSERT INTO deployments (id, workspace_id, agent_id, environment, version_id, version, \
@@ -72,6 +76,8 @@ const RUNNING_NUMBERS: &str = "SELECT r.environment, v.version FROM running r \
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("deployments::LIST", Both::same(LIST)),
+    ("deployments::LIST_OF_ENVIRONMENT", Both::same(LIST_OF_ENVIRONMENT)),
+    ("deployments::CURRENT", Both::same(CURRENT)),
     ("deployments::RAN", Both::same(RAN)),
     ("deployments::CREATE", Both::same(CREATE)),
     ("deployments::RUN", Both::same(RUN)),
@@ -93,16 +99,29 @@ fn deployment(row: &Row<'_>) -> Result<Deployment, DbError> {
     })
 }
 
-/// An agent's deployments, newest first; `before` is the last id of the page before.
+/// The deployments that an agent's environments run now; at most one each.
+pub fn deployment_current(read: &Read<'_>, agent: AgentId) -> Result<Vec<Deployment>, DbError> {
+    read.query(CURRENT, &[Value::text(&agent)], deployment)
+}
+
+/// An agent's deployments, of one environment or of all, newest first; `before` is the last id of the page before.
 pub fn deployment_list(
     read: &Read<'_>,
     agent: AgentId,
+    environment: Option<Environment>,
     before: Option<DeploymentId>,
     limit: u32,
 ) -> Result<Vec<Deployment>, DbError> {
     // `e` comes after every id, which begins with `dep_` and a digit.
     let before = before.map_or_else(|| "e".to_owned(), |id| id.to_string());
-    read.query(LIST, &[Value::text(&agent), before.into(), limit.into()], deployment)
+    let mut params = vec![Value::text(&agent), before.into(), limit.into()];
+    match environment {
+        None => read.query(LIST, &params, deployment),
+        Some(environment) => {
+            params.push(environment.as_str().into());
+            read.query(LIST_OF_ENVIRONMENT, &params, deployment)
+        }
+    }
 }
 
 /// Whether a version ever ran in an environment: only such a one can be rolled back to.

@@ -134,7 +134,11 @@ const UPDATE: &str = "UPDATE numbers SET status = $3, status_reason = $4, label 
     voice = $8, sms = $9, mms = $10, carrier_number_id = $11, agent_id = $12, environment = $13, \
     variant_id = $14, release_lock = $15, settings = $16, release_requested_at = $17, release_at = $18, \
     updated_at = $19, revision = revision + 1 WHERE id = $1 AND revision = $2";
-const ASSIGNED: &str = "SELECT id, environment, variant_id FROM numbers \
+const WITH_SETTINGS: &str = select!(
+    "WHERE agent_id = $1 AND id > $2 AND settings IS NOT NULL AND status NOT IN ('failed', 'released') \
+     ORDER BY id LIMIT $3"
+);
+const ASSIGNED: &str = "SELECT id, phone_number, environment, variant_id FROM numbers \
     WHERE agent_id = $1 AND status NOT IN ('failed', 'released') ORDER BY id LIMIT $2";
 const COUNT: &str = "SELECT status, count(*) FROM numbers WHERE workspace_id = $1 GROUP BY status";
 
@@ -149,6 +153,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("numbers::TO_RELEASE", Both::same(TO_RELEASE)),
     ("numbers::CREATE", Both::same(CREATE)),
     ("numbers::UPDATE", Both::same(UPDATE)),
+    ("numbers::WITH_SETTINGS", Both::same(WITH_SETTINGS)),
     ("numbers::ASSIGNED", Both::same(ASSIGNED)),
     ("numbers::COUNT", Both::same(COUNT)),
 ];
@@ -339,15 +344,40 @@ pub fn number_to_release(read: &Read<'_>, now: Timestamp, limit: u32) -> Result<
     read.query(TO_RELEASE, &[now.into(), limit.into()], number)
 }
 
+/// A number that an agent answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// Its id.
+    pub id: NumberId,
+    /// Its digits.
+    pub phone_number: E164,
+    /// In which environment.
+    pub environment: Environment,
+    /// As which variant.
+    pub variant_id: Option<VariantId>,
+}
+
 /// The numbers that an agent answers, each with its environment and variant.
-pub fn number_assigned(
+pub fn number_assigned(read: &Read<'_>, agent: AgentId, limit: u32) -> Result<Vec<Assigned>, DbError> {
+    read.query(ASSIGNED, &[Value::text(&agent), limit.into()], |row| {
+        Ok(Assigned {
+            id: row.parse(0)?,
+            phone_number: e164(row, 1)?,
+            environment: row.parse(2)?,
+            variant_id: row.parse_opt(3)?,
+        })
+    })
+}
+
+/// The numbers that an agent answers and that have settings of their own; `after` is the last id of the page before.
+pub fn number_with_settings(
     read: &Read<'_>,
     agent: AgentId,
+    after: Option<NumberId>,
     limit: u32,
-) -> Result<Vec<(NumberId, Environment, Option<VariantId>)>, DbError> {
-    read.query(ASSIGNED, &[Value::text(&agent), limit.into()], |row| {
-        Ok((row.parse(0)?, row.parse(1)?, row.parse_opt(2)?))
-    })
+) -> Result<Vec<Number>, DbError> {
+    let after = after.map_or_else(String::new, |id| id.to_string());
+    read.query(WITH_SETTINGS, &[Value::text(&agent), after.into(), limit.into()], number)
 }
 
 /// How many numbers of a workspace are in each state.

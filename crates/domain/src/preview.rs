@@ -281,7 +281,7 @@ mod tests {
     fn passwords_parameters_and_languages_count_and_versions_do_not() {
         let old = content(sip("a", 1), vec![]);
         let one = || vec![number(1, None, None)];
-        assert_eq!(changed(Some(old.clone()), old.clone(), one()), [String::new(); 0]);
+        assert!(changed(Some(old.clone()), old.clone(), one()).is_empty());
         assert_eq!(
             changed(Some(old.clone()), content(sip("a", 2), vec![]), one()).len(),
             1,

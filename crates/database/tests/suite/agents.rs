@@ -7,7 +7,7 @@ use database::agents::{
     Agent, agent_count, agent_create, agent_delete, agent_find, agent_list, agent_update,
 };
 use database::deployments::{
-    deployment_list, deployment_ran, deployment_running, deployment_running_numbers,
+    deployment_current, deployment_list, deployment_ran, deployment_running, deployment_running_numbers,
 };
 use database::routes::route_version;
 use database::versions::{version_find, version_find_by_id, version_latest, version_list};
@@ -118,16 +118,20 @@ async fn environments_run_what_was_put_there_last(arena: Arena) {
         })
         .await
         .unwrap();
-    let (running, numbers, history, older, ran, never) = arena
+    let (running, numbers, history, older, ran, never, (current, of_live)) = arena
         .database
         .read(move |read| {
             Ok((
                 deployment_running(read, id)?,
                 deployment_running_numbers(read, id)?,
-                deployment_list(read, id, None, 10)?,
-                deployment_list(read, id, Some(domain::id::DeploymentId::from_bits(2)), 10)?,
+                deployment_list(read, id, None, None, 10)?,
+                deployment_list(read, id, None, Some(domain::id::DeploymentId::from_bits(2)), 10)?,
                 deployment_ran(read, id, Environment::Sandbox, 1)?,
                 deployment_ran(read, id, Environment::Live, 2)?,
+                (
+                    deployment_current(read, id)?,
+                    deployment_list(read, id, Some(Environment::Live), None, 10)?,
+                ),
             ))
         })
         .await
@@ -137,6 +141,8 @@ async fn environments_run_what_was_put_there_last(arena: Arena) {
     assert_eq!((numbers.sandbox, numbers.pre_release, numbers.live), (Some(2), None, Some(1)));
     assert_eq!(history.iter().map(|it| it.id.to_bits()).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(older.len(), 1);
+    assert_eq!(current.iter().map(|it| it.id.to_bits()).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(of_live.iter().map(|it| it.id.to_bits()).collect::<Vec<_>>(), [2]);
     assert!(ran && !never);
 }
 

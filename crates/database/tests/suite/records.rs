@@ -2,7 +2,7 @@
 
 use crate::arena::{Arena, at};
 use crate::stock::{HOME, OTHER, keep, number, workspaces};
-use database::audit::{AuditBreak, AuditHead, audit_heads, audit_list, audit_verify};
+use database::audit::{AuditBreak, AuditFilter, AuditHead, audit_heads, audit_list, audit_verify};
 use database::events::{event_append, event_last, event_list, event_prune, event_seq};
 use database::routes::route_version;
 use database::{Change, Database, DbError, Tx};
@@ -48,9 +48,9 @@ async fn a_change_is_told_to_people_and_programs(arena: Arena) {
         .database
         .read(|read| {
             Ok((
-                audit_list(read, HOME, None, None, 10)?,
-                audit_list(read, HOME, Some("num_1"), None, 10)?,
-                audit_list(read, HOME, None, Some(2), 10)?,
+                audit_list(read, HOME, &AuditFilter::default(), None, 10)?,
+                audit_list(read, HOME, &AuditFilter::of_target("num_1"), None, 10)?,
+                audit_list(read, HOME, &AuditFilter::default(), Some(2), 10)?,
                 event_list(read, HOME, 0, 10)?,
                 event_list(read, OTHER, 0, 10)?,
             ))
@@ -100,7 +100,11 @@ async fn a_change_undone_was_never_told(arena: Arena) {
     let (entries, events, version) = arena
         .database
         .read(|read| {
-            Ok((audit_list(read, HOME, None, None, 10)?, event_last(read, HOME)?, route_version(read)?))
+            Ok((
+                audit_list(read, HOME, &AuditFilter::default(), None, 10)?,
+                event_last(read, HOME)?,
+                route_version(read)?,
+            ))
         })
         .await
         .unwrap();
