@@ -23,6 +23,7 @@
 //! | assignment | number → agent + environment + variant (or none) | [`assignment`] |
 //! | callout | what was changed in variants and does not yet match what numbers do | [`assignment`] |
 //! | fallback | where a call goes when the agent cannot take it | [`fallback`] |
+//! | readiness | whether a number can do its work now, and what is missing | [`readiness`] |
 //! | hours, caller rules | when a number answers as usual, and for whom | [`hours`], [`caller`] |
 //! | route, decision | what is done with one call, with every reason | [`route`] |
 //! | event, audit entry | what happened, for programs and for people | [`event`] |
@@ -103,6 +104,7 @@ pub mod preview;
 pub mod publishing;
 pub mod purchase;
 pub mod quote;
+pub mod readiness;
 pub mod reconcile;
 pub mod route;
 pub mod variant;

@@ -11,9 +11,12 @@ pub mod health;
 mod if_match;
 pub mod key_text;
 pub mod keys;
+pub mod numbers;
 mod once;
+pub mod purchases;
 pub mod roles;
 pub mod secrets;
+pub mod store;
 pub mod workspace;
 
 pub use self::caller::Caller;

@@ -26,10 +26,14 @@ pub mod idempotency;
 pub mod json;
 pub mod keys;
 pub mod list;
+pub mod number_settings;
+pub mod number_shapes;
+pub mod numbers;
 pub mod path;
 pub mod roles;
 pub mod router;
 pub mod schema;
+pub mod store;
 pub mod workspace;
 
 use axum::http::StatusCode;

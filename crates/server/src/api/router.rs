@@ -17,7 +17,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::error::{ERROR_PAGES, FieldError, PROBLEM_JSON, Problem, ProblemBody};
-use super::{answer, auth, docs, health, keys, roles, workspace};
+use super::{answer, auth, docs, health, keys, numbers, roles, store, workspace};
 use crate::app::Shared;
 
 /// What every route can answer.
@@ -78,7 +78,12 @@ impl Routes {
 
 /// The routes that need a key.
 fn with_key() -> Routes {
-    Routes::new().and(workspace::routes()).and(keys::routes()).and(roles::routes())
+    Routes::new()
+        .and(numbers::routes())
+        .and(store::routes())
+        .and(workspace::routes())
+        .and(keys::routes())
+        .and(roles::routes())
 }
 
 /// The routes that do not.

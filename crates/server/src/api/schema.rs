@@ -92,6 +92,8 @@ words! {
     BuiltInRole = domain::permission::BuiltInRole;
     /// What sandbox runs.
     SandboxFollows = domain::environment::SandboxFollows;
+    /// Why a number is not ready, or what to know although it is.
+    ReadinessReason = domain::readiness::ReasonCode;
     /// A day of the week.
     Day = domain::hours::Day;
 }
