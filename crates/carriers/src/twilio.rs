@@ -3,6 +3,7 @@
 //! Hand-written, because a vendor's SDK would be one more party that holds the account's keys.
 
 mod client;
+pub mod signature;
 mod wire;
 
 pub use client::{Credentials, Settings, TwilioClient};
