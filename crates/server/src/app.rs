@@ -26,7 +26,10 @@ use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::record::Recorder;
+use crate::routes::{Disk, Routes};
 use crate::store::Store;
+use crate::webhooks::guard::Egress;
 
 /// The workspace that the first start creates.
 pub const WORKSPACE_DEFAULT: &str = "default";
@@ -55,6 +58,14 @@ pub struct App {
     pub limits: Limits,
     /// Seals the cursors of lists.
     pub cursors: Cursors,
+    /// What calls are decided by.
+    pub routes: Arc<Routes>,
+    /// Where the routes are kept for a start without a database.
+    pub routes_disk: Arc<Disk>,
+    /// Keeps what happened in calls.
+    pub recorder: Recorder,
+    /// The way out to addresses that users name.
+    pub egress: Arc<Egress>,
 }
 
 /// How the app is handed around.
@@ -86,22 +97,37 @@ impl App {
             "the database is open: {shown}; the encryption key is {}",
             key_file.display()
         );
-        let store = Store::open(&config, &keyring)?.map(Arc::new);
-        let app = Arc::new(App {
-            store,
+        let app = App::with(config, clock, random, database, Arc::new(keyring))?;
+        app.create_default_workspace().await?;
+        Ok(app)
+    }
+
+    /// Puts an app together on a database that is open.
+    pub fn with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        database: Database,
+        keyring: Arc<Keyring>,
+    ) -> anyhow::Result<Shared> {
+        let metrics = Arc::new(Metrics::new());
+        Ok(Arc::new(App {
+            store: Store::open(&config, &keyring)?.map(Arc::new),
             limits: Limits::new(&config.limits, clock.clone()),
             cursors: Cursors::new(keyring.derive("cursors").as_slice()),
+            routes: Arc::new(Routes::new(clock.clone())),
+            routes_disk: Arc::new(Disk::new(config.data_dir.clone())),
+            recorder: Recorder::new(&metrics),
+            egress: Arc::new(Egress::new(&config.egress)?),
             config: Arc::new(config),
             clock,
             random,
             database,
-            keyring: Arc::new(keyring),
+            keyring,
             tasks: Tasks::new(),
             nudges: Nudges::default(),
-            metrics: Arc::new(Metrics::new()),
-        });
-        app.create_default_workspace().await?;
-        Ok(app)
+            metrics,
+        }))
     }
 
     async fn create_default_workspace(&self) -> anyhow::Result<()> {

@@ -1,15 +1,20 @@
-//! What happens without being asked: each task finds its work in the database, so that whoever was killed is carried on by
-//! whoever lives. A task takes no input, may run twice, and may run on two nodes at once.
+//! What happens without being asked: each task finds its work by itself, so that whoever was killed is carried on by whoever
+//! lives. A task takes no input, may run twice, and may run on two nodes at once.
 
+pub mod build_routes;
 pub mod driver;
 pub mod order_numbers;
 pub mod reconcile_numbers;
+pub mod record_calls;
 pub mod release_numbers;
 
 use crate::app::Shared;
 
-/// Starts the tasks of the store. They end when the app does.
-pub fn start(app: &Shared) {
+/// Loads the routes, so that the first call finds them, and starts the tasks. They end when the app does.
+pub async fn start(app: &Shared) {
+    build_routes::load_first(app).await;
+    app.tasks.spawn("build_routes", build_routes::run(app.clone()));
+    app.tasks.spawn("record_calls", record_calls::run(app.clone()));
     let driver = driver::Driver::new(app);
     driver.spawn(order_numbers::OrderNumbers::new(app));
     driver.spawn(release_numbers::ReleaseNumbers::new(app));

@@ -37,7 +37,7 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves on a listener until `stop`, then drains.
 pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let patience = Duration::from_millis(app.config.drain_timeout_ms);
-    background::start(&app);
+    background::start(&app).await;
     let router = router(&app);
     let stopping = stop.clone();
     let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())

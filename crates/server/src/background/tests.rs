@@ -21,12 +21,10 @@ use super::driver::Task as _;
 use super::order_numbers::OrderNumbers;
 use super::reconcile_numbers::reconcile;
 use super::release_numbers::{MARGIN, ReleaseNumbers};
-use crate::api::Cursors;
 use crate::app::{App, Random, Shared};
 use crate::clock::{Clock, SystemClock, TestClock};
 use crate::config::Config;
 use crate::simulator::{self, RunningSimulator, SimulatorConfig};
-use crate::store::Store;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -70,20 +68,8 @@ impl World {
 
     /// Another node on the same database, with other settings.
     fn twin(&self, config: Config) -> Shared {
-        let store = Store::open(&config, &self.app.keyring).unwrap().map(Arc::new);
-        Arc::new(App {
-            store,
-            limits: crate::limits::Limits::new(&config.limits, self.clock.clone()),
-            cursors: Cursors::new(self.app.keyring.derive("cursors").as_slice()),
-            config: Arc::new(config),
-            clock: self.clock.clone(),
-            random: Random::from_seed(2),
-            database: self.app.database.clone(),
-            keyring: self.app.keyring.clone(),
-            tasks: crate::app::Tasks::new(),
-            nudges: crate::app::Nudges::default(),
-            metrics: Arc::new(crate::app::Metrics::new()),
-        })
+        let (database, keyring) = (self.app.database.clone(), self.app.keyring.clone());
+        App::with(config, self.clock.clone(), Random::from_seed(2), database, keyring).unwrap()
     }
 
     async fn control(&self, path: &str) -> Value {
