@@ -12,6 +12,8 @@ mod lines;
 mod message;
 mod method;
 pub mod number;
+#[cfg(test)]
+mod odd_messages;
 mod parse;
 mod print;
 pub mod proxy;

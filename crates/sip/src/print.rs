@@ -8,6 +8,7 @@ use crate::header::name::Name;
 use crate::message::Message;
 use crate::method::Method;
 use crate::status::Status;
+use crate::transaction::one_line;
 
 /// Builds a request.
 ///
@@ -167,16 +168,7 @@ impl<'a> ResponseBuilder<'a> {
         for line in self.request.index.lines.iter().filter(|line| line.name == name) {
             let value = self.request.value(line);
             // Folds are made one line, so that nothing depends on how the sender broke it.
-            let unfolded: Vec<u8>;
-            let value = if check_line(value).is_err() {
-                unfolded = value
-                    .iter()
-                    .map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { *byte })
-                    .collect();
-                &unfolded
-            } else {
-                value
-            };
+            let value = &one_line(value);
             self.text.header(name.as_str().as_bytes(), value);
         }
     }

@@ -112,6 +112,7 @@ fn check_syntax(request: &Message) -> Result<(), Refusal> {
 /// A CR that ends no line: other parsers may see a line end there.
 fn has_bare_cr(request: &Message) -> bool {
     let head = request.bytes().get(..request.index.body as usize).unwrap_or_default();
+    crate::work::visited(head.len());
     memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n'))
 }
 

@@ -50,6 +50,9 @@ pub struct Config {
     pub proxy_extensions: Vec<String>,
     /// Option tags that may stand in Require when we answer ourselves. `None`: we only forward, and do not look.
     pub extensions: Option<Vec<String>>,
+    /// Whether new calls are decided and forwarded without transactions: INVITE, CANCEL and ACK outside dialogs come
+    /// as [`super::Event::Stateless`]. Fast, and for those who need no failover.
+    pub keeps_no_state: bool,
     /// The Retry-After that a shed call is given.
     pub retry_after_s: u32,
     /// T1, T2 and T4.
@@ -73,6 +76,7 @@ impl Config {
             ]),
             proxy_extensions: Vec::new(),
             extensions: None,
+            keeps_no_state: false,
             retry_after_s: 5,
             timers: Timers::default(),
             limits: Limits::default(),

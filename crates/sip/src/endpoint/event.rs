@@ -33,6 +33,15 @@ pub enum Event {
         /// Where it came from.
         source: Source,
     },
+    /// With [`super::Config::keeps_no_state`]: an INVITE, CANCEL or ACK outside a dialog, for
+    /// [`super::Endpoint::forward_stateless`] or [`super::Endpoint::reply_stateless`]. The same request must get the
+    /// same treatment each time it comes.
+    Stateless {
+        /// The request, its top Via completed with where it came from.
+        request: Arc<Message>,
+        /// Where it came from.
+        source: Source,
+    },
     /// The caller gave up a request that was not proxied. It has been answered with 487.
     Cancelled {
         /// Which request.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::machines::reply_flow;
 use super::{AttemptId, Endpoint, EndpointError, Event, RequestId};
 use crate::flow::Source;
+use crate::header::name::Name;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
@@ -19,9 +20,13 @@ use crate::validate::{
 
 impl Endpoint {
     pub(super) fn handle_request(&mut self, now: Instant, source: Source, request: &mut Message) {
-        // Without a Via that can be read nobody can be answered.
         let (Some(method), Ok(_)) = (request.method(), request.via_top()) else {
+            // Without a Via that can be read there is no transaction. A known peer is told, at the address it sent
+            // from, what is wrong with it; others are not worth an answer.
             self.statistics.unusable += 1;
+            if source.is_known && request.lines(Name::Via).next().is_some() {
+                self.answer_without_state(source, request, &refusal(400, "Invalid Via Header"));
+            }
             return;
         };
         let key = self.keys.server(request, method);
@@ -49,6 +54,10 @@ impl Endpoint {
         }
         if self.forward_in_dialog(request) {
             return;
+        }
+        if self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack) {
+            let request = Arc::new(request.clone());
+            return self.tell(Event::Stateless { request, source });
         }
         match method {
             Method::Ack => self.handle_ack(source, request, key),
@@ -167,10 +176,8 @@ impl Endpoint {
     /// Overload: a 503 that says when to come again. It costs one message and no memory.
     fn shed(&mut self, source: Source, request: &Message) {
         let seconds = self.config.retry_after_s.to_string();
-        let refusal = Refusal {
-            header: Some((crate::Name::RetryAfter, seconds)),
-            ..refusal(503, "Service Unavailable")
-        };
+        let refusal =
+            Refusal { header: Some((Name::RetryAfter, seconds)), ..refusal(503, "Service Unavailable") };
         self.answer_without_state(source, request, &refusal);
     }
 
@@ -191,7 +198,11 @@ impl Endpoint {
         if let Some((name, value)) = &refusal.header {
             builder = builder.header(name.as_str(), value);
         }
+        // What was wrong with the request may stand in the headers that an answer has to repeat.
         let Ok(response) = builder.build() else { return };
+        if response.flaw().is_some() {
+            return;
+        }
         // Nobody makes us send more to a forged address than they sent us.
         if !source.is_known
             && !source.flow.transport.is_reliable()

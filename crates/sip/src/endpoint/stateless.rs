@@ -4,12 +4,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::machines::reply_flow;
 use super::{Endpoint, EndpointError};
-use crate::flow::{Flow, Transport};
+use crate::flow::{Flow, Source, Transport};
 use crate::message::Message;
 use crate::method::Method;
+use crate::print::ResponseBuilder;
+use crate::proxy::Target;
 use crate::proxy::branch::Kind;
 use crate::proxy::record_route::{PARAM, Ways};
+use crate::status::Status;
 use crate::uri::{SipUri, Uri};
 
 /// A Route that names us.
@@ -50,6 +54,54 @@ impl Endpoint {
         }
         let mut request = request.clone();
         self.forward(&mut request, flow);
+        Ok(())
+    }
+
+    /// Forwards a request that [`super::Event::Stateless`] brought to a target, by a branch that is the same for its
+    /// retransmissions, its CANCEL and its ACK (RFC 3261 §16.11). The target's time-outs mean nothing here.
+    pub fn forward_stateless(
+        &mut self,
+        request: &Message,
+        source: Source,
+        target: &Target,
+        record_route: bool,
+    ) -> Result<(), EndpointError> {
+        let mut forwarded = request.clone();
+        forwarded.set_uri(&target.uri)?;
+        forwarded.decrement_max_forwards();
+        for (name, value) in &target.headers {
+            forwarded.add(name, value)?;
+        }
+        if record_route && begins_dialog(request) {
+            for value in self.record_routes(request, source.flow, target.flow) {
+                forwarded.push_record_route(value.as_bytes())?;
+            }
+        }
+        // The branch is made from what came, so that an ACK, whose URI is replaced alike, gets the INVITE's.
+        let branch = self.branches.make(request, Kind::Stateless, self.branches.stateless_unique(request));
+        forwarded.push_via(&self.via_value(&target.flow, &branch))?;
+        self.statistics.forwarded += 1;
+        self.transmit(target.flow, forwarded.into_bytes());
+        Ok(())
+    }
+
+    /// Answers a request without state (RFC 3261 §8.2.7): each time it comes, and with the same To tag.
+    pub fn reply_stateless(
+        &mut self,
+        request: &Message,
+        source: Source,
+        status: Status,
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), EndpointError> {
+        let method = request.method().ok_or(EndpointError::Unusable)?;
+        let key = self.keys.server(request, method).map_err(|_| EndpointError::Unusable)?;
+        let tag = self.tag_of(key);
+        let mut builder = ResponseBuilder::new(request, status).to_tag(tag.as_bytes());
+        for (name, value) in headers {
+            builder = builder.header(name, value);
+        }
+        let response = builder.build()?;
+        self.transmit(reply_flow(request, source.flow), response.into_bytes());
         Ok(())
     }
 

@@ -30,7 +30,8 @@ impl<'a> Via<'a> {
         let mut scan = Scan::new(value);
         let protocol = scan.token()?;
         let version = scan.eat_spaced(b'/').then(|| scan.token())??;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
+        // Another version is for the request line to refuse: whoever sent it is still owed the answer.
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
             return None;
         }
         let transport = scan.eat_spaced(b'/').then(|| scan.token())??;
@@ -128,7 +129,6 @@ mod tests {
             "",
             "SIP/2.0/UDP",
             "SIP/2.0/UDP ",
-            "SIP/7.0/UDP h",
             "HTTP/2.0/UDP h",
             "SIP/2.0/UDP h:0",
             "SIP/2.0/UDP h:70000",

@@ -86,15 +86,14 @@ impl Branches {
         false
     }
 
+    /// Neither the method nor the To tag counts: an INVITE, its CANCEL and its ACK share a branch.
     fn loop_hash(&self, request: &Message) -> u32 {
         let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
         let hash = self.hash.mac(&[
             request.uri_text(),
             request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
-            request.to().ok().and_then(|to| to.tag()).unwrap_or_default(),
             request.call_id().unwrap_or_default(),
             &number,
-            request.method_text(),
         ]);
         u32::try_from(hash >> 32).unwrap_or(0)
     }

@@ -142,7 +142,7 @@ impl Endpoint {
 
     /// Our Record-Route, or two of them when the call comes in by one transport and leaves by another (RFC 5658).
     /// The first is pushed first and so stands below.
-    fn record_routes(&self, request: &Message, caller: Flow, callee: Flow) -> Vec<String> {
+    pub(crate) fn record_routes(&self, request: &Message, caller: Flow, callee: Flow) -> Vec<String> {
         let tag = request.from().ok().and_then(|from| from.tag()).unwrap_or_default();
         let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(tag) };
         let value = self.signer.sign(&ways, request.call_id().unwrap_or_default());

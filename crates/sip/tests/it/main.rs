@@ -6,3 +6,4 @@ mod calls;
 mod chaos;
 mod network;
 mod story;
+mod torture;

@@ -225,7 +225,7 @@ impl Stage {
         }
     }
 
-    fn note(&mut self, text: String) {
+    fn note(&mut self, text: impl std::fmt::Display) {
         let millis = self.network.now.since_epoch().as_millis();
         self.notes.push(format!("{millis:<6} {text}"));
     }
