@@ -288,6 +288,8 @@ pub struct Twilio {
     pub account_sid: Option<String>,
     /// Signs the callbacks, and is the password unless an API key is set.
     pub auth_token: Option<Secret>,
+    /// The token before this one, while callbacks signed with it may still come.
+    pub auth_token_previous: Option<Secret>,
     /// `SK…`: an API key to use instead of the auth token for requests.
     pub api_key_sid: Option<String>,
     /// Its secret.
@@ -306,6 +308,7 @@ impl Default for Twilio {
             base_url: Url::parse("https://api.twilio.com/").expect("a constant URL"),
             account_sid: None,
             auth_token: None,
+            auth_token_previous: None,
             api_key_sid: None,
             api_key_secret: None,
             timeout_ms: 10_000,

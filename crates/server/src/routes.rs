@@ -11,8 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use database::Keyring;
+use database::secrets::Place;
+use domain::id::{SecretId, WorkspaceId};
 use domain::route::RouteTable;
 use jiff::Timestamp;
+use secrecy::SecretString;
+use tracing::error;
 
 pub use self::disk::{Disk, Kept};
 use crate::clock::Clock;
@@ -84,6 +89,29 @@ impl Routes {
 
     fn now_ms(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(NEVER - 1)
+    }
+
+    /// A secret that the table holds the ciphertext of, opened for this one use. `purpose` is what it was sealed for.
+    pub fn secret_open(
+        table: &RouteTable,
+        keyring: &Keyring,
+        workspace: WorkspaceId,
+        purpose: &str,
+        id: SecretId,
+    ) -> Option<SecretString> {
+        let row = id.to_string();
+        let place = Place { workspace, table: "secrets", column: purpose, row: &row };
+        let Some(ciphertext) = table.secret(id) else {
+            error!(secret.id = %id, "the secret {id} is not among the routes, so a call goes on without it");
+            return None;
+        };
+        match keyring.open(place, ciphertext) {
+            Ok(secret) => std::str::from_utf8(&secret).ok().map(SecretString::from),
+            Err(why) => {
+                error!(secret.id = %id, "the secret {id} cannot be opened, so a call goes on without it: {why}");
+                None
+            }
+        }
     }
 
     /// The wall clock, for the age of files.

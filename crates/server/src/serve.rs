@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::app::{App, Random, Shared};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{api, background, logs};
+use crate::{api, background, callbacks, logs};
 
 /// Serves until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -64,7 +64,8 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
 
 /// Every address of the program.
 pub fn router(app: &Shared) -> Router {
-    api::router(app)
+    // Callbacks stand beside the API's layers: a call waits for no rate limit, and its time-out is its own.
+    api::router(app).merge(callbacks::router(app))
 }
 
 /// Ends with SIGTERM or an interrupt from the keyboard.
