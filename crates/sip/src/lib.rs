@@ -1,10 +1,50 @@
 //! The SIP protocol, sans I/O: bytes and time in; bytes, deadlines and events out.
+//!
+//! SIP (RFC 3261) is how telephones and carriers tell each other that someone calls, who answers, and that it is
+//! over. This crate speaks it without ever touching a socket, a clock, a thread or a random number: whoever uses it
+//! hands in what the network brought and what time it is, and carries out what comes back. That is why ten thousand
+//! whole calls on a bad network are played in each test run, each from one seed.
+//!
+//! # Where to begin
+//!
+//! * New to SIP: [`guide`] tells it by one call, message by message, and the example there runs.
+//! * To build something: [`endpoint::Endpoint`] is the engine. Its contract is one sentence long.
+//! * To read or change a message: [`Message`], with [`header`], [`uri`] and [`number`] for its parts.
+//!
+//! # The floors of the house
+//!
+//! ```text
+//!   user_agent   registrations, pings, calls of our own        proxy      targets, failover, the one answer
+//!            └───────────────┬────────────────────────────────────┘
+//!                        endpoint     runs everything below; sorts what comes in; limits; statistics
+//!                            │
+//!           transaction (four machines) · dialog · digest · validate
+//!                            │
+//!              Message: one buffer and an index · builders · edits · stream framing
+//! ```
+//!
+//! Lower floors know nothing of higher ones. Every limit has a name, in [`limits`].
+//!
+//! # What must stay true
+//!
+//! * No input makes this crate panic, look at a message more than a few times its length, or keep memory for longer
+//!   than 64·T1 after the last word about it was said.
+//! * What is not edited is forwarded byte for byte.
+//! * A response goes back where its request came from, never to where a header says (`maddr` is not even read).
+//! * A request inside a dialog needs no memory of the dialog: what is needed stands in its Route, signed.
+//! * What one peer is told about one call is told in the order in which it happened.
+//!
+//! # Absent on purpose
+//!
+//! Sockets, DNS and TLS (the edge of the server has them), media and the meaning of SDP, subscriptions other than
+//! REFER's, S/MIME, SCTP and WebSocket transports, parallel forking.
 
 pub mod dialog;
 pub mod digest;
 pub mod edit;
 pub mod endpoint;
 pub mod flow;
+pub mod guide;
 pub mod header;
 mod keyed;
 pub mod limits;
