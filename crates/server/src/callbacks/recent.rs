@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_call_keeps_its_id_and_later_calls_sort_later() {
         let ids = CallIds::new(b"key");
-        let at = |ms| Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap();
+        let at = |ms: i64| Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap();
         let (first, heard) = ids.id(Ingress::STORE, "CA1", at(0));
         assert_eq!(heard, at(0));
         for ms in [1, 30_000, 60_000, 61_000] {
