@@ -5,7 +5,14 @@
 //! `tx.record`), and the answer kept for an `Idempotency-Key` ([`Once`]). Nothing is sent to the outside from inside a
 //! transaction; an action leaves rows and a nudge, and a background task sends. HTTP and JSON belong to `api`.
 
+pub mod agents;
+pub mod audit;
 mod caller;
+pub mod callouts;
+pub mod calls;
+mod chains;
+pub mod endpoints;
+pub mod events;
 mod failure;
 pub mod health;
 mod if_match;
@@ -15,8 +22,11 @@ pub mod numbers;
 mod once;
 pub mod purchases;
 pub mod roles;
+pub mod routes;
 pub mod secrets;
 pub mod store;
+pub mod variants;
+pub mod versions;
 pub mod workspace;
 
 pub use self::caller::Caller;

@@ -12,13 +12,18 @@
 //! 5. `tests/it/<nouns>.rs`: a story through the true router, snapshots of status and body; then `UPDATE_EXPECT=1 cargo test -p server`
 //!    for `openapi.json`, and read the difference.
 
+pub mod agents;
 pub mod answer;
+pub mod audit;
 pub mod auth;
 pub mod body;
+pub mod callouts;
+pub mod calls;
 pub mod docs;
 pub mod endpoint;
 pub mod error;
 pub mod etag;
+pub mod events;
 pub mod failure;
 pub mod fields;
 pub mod health;
@@ -32,8 +37,11 @@ pub mod numbers;
 pub mod path;
 pub mod roles;
 pub mod router;
+pub mod routes;
 pub mod schema;
 pub mod store;
+pub mod variants;
+pub mod versions;
 pub mod workspace;
 
 use axum::http::StatusCode;

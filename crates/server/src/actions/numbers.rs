@@ -14,6 +14,7 @@ use database::{DbError, Read, Tx};
 use domain::agent::{Content, Language};
 use domain::assignment::{Assignment, Facts};
 use domain::caller::CallerRules;
+use domain::endpoint::Address;
 use domain::environment::Environment;
 use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
@@ -27,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::secrets::NewSecrets;
-use super::{Caller, Failure, IfMatch};
+use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
 
@@ -101,6 +102,7 @@ pub async fn number_patch(
     if_match: IfMatch,
 ) -> Result<Number, Failure> {
     caller.may(Permission::NumbersWrite)?;
+    endpoints::addresses_check(app, patch.addresses()).await?;
     let keyring = app.keyring.clone();
     change(app, caller, number, if_match, move |tx, before, now| {
         refuse_unless(before, "changed", |status| status.holds_the_number())?;
@@ -247,6 +249,9 @@ async fn change(
             if after == before {
                 return Ok(before);
             }
+            if (after.assignment, &after.settings) != (before.assignment, &before.settings) {
+                chains::number_check(tx, &after)?;
+            }
             let after = update(tx, &after, now)?;
             caller
                 .change(now, action, after.id, event)
@@ -261,6 +266,18 @@ async fn change(
 }
 
 impl NumberPatch {
+    /// Every address that it would have us connect to.
+    fn addresses(&self) -> Vec<(String, Address)> {
+        let mut found = Vec::new();
+        if let Patch::Set(fallback) = &self.fallback {
+            endpoints::fallback_addresses(fallback, "fallback", &mut found);
+        }
+        if let Patch::Set(Hours { closed: Some(closed), .. }) = &self.hours {
+            endpoints::fallback_addresses(closed, "hours.closed", &mut found);
+        }
+        found
+    }
+
     fn apply(self, number: &mut Number) {
         number.label = self.label.over(number.label.take());
         number.tags = self.tags.over_or(std::mem::take(&mut number.tags), Vec::new());

@@ -13,7 +13,7 @@ use domain::permission::Permission;
 use serde_json::json;
 
 use super::secrets::NewSecrets;
-use super::{Caller, Failure, IfMatch};
+use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
 
@@ -54,6 +54,11 @@ pub async fn workspace_patch(
     if_match: IfMatch,
 ) -> Result<Workspace, Failure> {
     caller.may(Permission::SettingsWrite)?;
+    let mut addresses = Vec::new();
+    if let Patch::Set(fallback) = &patch.fallback {
+        endpoints::fallback_addresses(fallback, "fallback", &mut addresses);
+    }
+    endpoints::addresses_check(app, addresses).await?;
     let (now, keyring, caller) = (app.clock.now(), app.keyring.clone(), caller.clone());
     let changed = app
         .database
@@ -66,6 +71,9 @@ pub async fn workspace_patch(
             patch.clone().apply(&mut after, now);
             if after == before {
                 return Ok(before);
+            }
+            if after.settings.fallback != before.settings.fallback {
+                chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())?;
             }
             patch.secrets.store(tx, &keyring, caller.workspace, now)?;
             let after = workspace_update(tx, &after, now).map_err(|error| name_taken(error, &after.name))?;

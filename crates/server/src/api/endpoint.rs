@@ -1,5 +1,7 @@
 //! Targets and fallbacks as JSON: how they are read from a request, and how they are shown. Secrets go in and never come out.
 
+mod agent;
+
 use std::cell::RefCell;
 
 use domain::endpoint::{
@@ -14,8 +16,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use self::agent::{EndpointIn, EndpointOut, parameters};
 use super::fields::{Fields, Json};
 use super::schema;
+use crate::actions::endpoints::left_out;
 use crate::actions::secrets::{NewSecrets, check_secret};
 use crate::app::{App, Random};
 
@@ -25,17 +29,28 @@ pub struct Reading<'a> {
     random: &'a Random,
     now: Timestamp,
     secrets: RefCell<NewSecrets>,
+    may_keep: bool,
 }
 
 impl<'a> Reading<'a> {
     /// By the settings of the app.
     pub fn new(app: &'a App) -> Reading<'a> {
-        Reading {
-            plain: app.config.egress.plain(),
-            random: &app.random,
-            now: app.clock.now(),
-            secrets: RefCell::default(),
-        }
+        Reading::of(app.config.egress.plain(), &app.random, app.clock.now())
+    }
+
+    fn of(plain: Plain, random: &'a Random, now: Timestamp) -> Reading<'a> {
+        Reading { plain, random, now, secrets: RefCell::default(), may_keep: false }
+    }
+
+    /// A secret that is left out stands for the stored one, which the action puts in its place.
+    #[must_use]
+    pub fn kept(self) -> Reading<'a> {
+        Reading { may_keep: true, ..self }
+    }
+
+    /// Whether a secret may be left out.
+    pub const fn may_keep(&self) -> bool {
+        self.may_keep
     }
 
     /// Whether unencrypted addresses are accepted.
@@ -45,6 +60,13 @@ impl<'a> Reading<'a> {
 
     /// A secret that was met; what refers to it keeps the reference.
     pub fn secret(&self, purpose: &'static str, json: &Json<'_>) -> Option<SecretRef> {
+        if json.value().is_object() {
+            json.refuse(
+                Code::SecretMasked,
+                "is what was shown of a secret, not the secret; leave the field out to keep the stored one, or send a new one",
+            );
+            return None;
+        }
         json.secret(|text| {
             check_secret(text)?;
             let id = SecretId::new(self.now, self.random.bits());
@@ -79,6 +101,9 @@ impl<'a> Reading<'a> {
                 let ring_timeout_s = ring(fields);
                 let auth = match (username, password) {
                     (Some(username), Some(password)) => Some(SipAuth { username, password }),
+                    (Some(username), None) if self.may_keep && !fields.has("password") => {
+                        Some(SipAuth { username, password: left_out() })
+                    }
                     (Some(_), None) if !fields.has("password") => {
                         fields.refuse(
                             "password",
@@ -131,7 +156,7 @@ fn kind_of_target(text: &str) -> Result<&'static str, Refusal> {
 }
 
 /// What a call can be connected to.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[schema(as = Target, example = json!({"type": "phone", "phone_number": "+15145550142", "ring_timeout_s": 20}))]
 pub enum TargetOut {
@@ -188,7 +213,7 @@ pub struct TargetIn {
 }
 
 /// A stored secret: write-only.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Secret)]
 pub struct SecretOut {
     /// Always true.
@@ -199,7 +224,7 @@ pub struct SecretOut {
 }
 
 /// Where a call goes when the agent cannot take it.
-#[derive(Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Fallback)]
 pub struct FallbackOut {
     /// Tried in order.

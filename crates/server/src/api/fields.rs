@@ -117,6 +117,11 @@ impl<'a> Fields<'a> {
         read(&json)
     }
 
+    /// The value of a field, without asking for it: what else is asked for may depend on it.
+    pub fn peek(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name)
+    }
+
     /// Whether a field was sent, null included.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)

@@ -17,7 +17,10 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::error::{ERROR_PAGES, FieldError, PROBLEM_JSON, Problem, ProblemBody};
-use super::{answer, auth, docs, health, keys, numbers, roles, store, workspace};
+use super::{
+    agents, answer, audit, auth, callouts, calls, docs, events, health, keys, numbers, roles, routes, store,
+    variants, versions, workspace,
+};
 use crate::app::Shared;
 
 /// What every route can answer.
@@ -81,9 +84,17 @@ fn with_key() -> Routes {
     Routes::new()
         .and(numbers::routes())
         .and(store::routes())
+        .and(agents::routes())
+        .and(variants::routes())
+        .and(versions::routes())
+        .and(callouts::routes())
+        .and(routes::routes())
+        .and(calls::routes())
         .and(workspace::routes())
         .and(keys::routes())
         .and(roles::routes())
+        .and(audit::routes())
+        .and(events::routes())
 }
 
 /// The routes that do not.

@@ -1,0 +1,202 @@
+//! Endpoints and fallbacks on their way into an agent: every address is asked of the one egress function, and a secret that was left
+//! out stays what it was – but only where it goes to the same place. A stored password never follows an address to another one.
+
+use domain::endpoint::{Address, Dial, Endpoint, SecretRef, SipAuth, Target};
+use domain::error::{Code, Refusal};
+use domain::fallback::Fallback;
+use domain::id::SecretId;
+
+use super::{Failure, FieldRefusal};
+use crate::app::Shared;
+
+/// Stands for a secret that was left out. No row ever has this id: ids begin with the time.
+pub const LEFT_OUT: SecretId = SecretId::from_bits(0);
+
+/// A reference to a secret that was left out.
+pub fn left_out() -> SecretRef {
+    SecretRef { id: LEFT_OUT, last4: String::new() }
+}
+
+/// An endpoint with its secrets in place; `was` is the one that it replaces.
+pub fn endpoint_kept(
+    mut endpoint: Endpoint,
+    was: Option<&Endpoint>,
+    path: &str,
+) -> Result<Endpoint, Failure> {
+    match &mut endpoint {
+        Endpoint::Dial(dial) => {
+            let known: Vec<&Dial> = match was {
+                Some(Endpoint::Dial(dial)) => vec![dial],
+                _ => Vec::new(),
+            };
+            dial_kept(dial, &known, path)?;
+        }
+        Endpoint::Webhook(webhook) => {
+            let was = match was {
+                Some(Endpoint::Webhook(was)) => Some(was),
+                _ => None,
+            };
+            if webhook.secret.as_ref().is_some_and(|secret| secret.id == LEFT_OUT) {
+                let same_host = |was: &&domain::endpoint::Webhook| {
+                    was.webhook_url.address().host == webhook.webhook_url.address().host
+                };
+                webhook.secret = was.filter(same_host).and_then(|was| was.secret.clone());
+            }
+            let known: Vec<&Dial> = was.and_then(|was| was.default.as_ref()).into_iter().collect();
+            if let Some(default) = &mut webhook.default {
+                dial_kept(default, &known, &format!("{path}.default"))?;
+            }
+        }
+    }
+    Ok(endpoint)
+}
+
+/// A fallback with its secrets in place; `was` is the one that it replaces.
+pub fn fallback_kept(
+    mut fallback: Fallback,
+    was: Option<&Fallback>,
+    path: &str,
+) -> Result<Fallback, Failure> {
+    let known: Vec<&Dial> = was.into_iter().flat_map(|was| &was.targets).collect();
+    for (place, dial) in fallback.targets.iter_mut().enumerate() {
+        dial_kept(dial, &known, &format!("{path}.targets[{place}]"))?;
+    }
+    Ok(fallback)
+}
+
+fn dial_kept(dial: &mut Dial, known: &[&Dial], path: &str) -> Result<(), Failure> {
+    let Target::Sip { uri, auth: Some(SipAuth { username, password }) } = &mut dial.target else {
+        return Ok(());
+    };
+    if password.id != LEFT_OUT {
+        return Ok(());
+    }
+    let kept = known.iter().find_map(|dial| match &dial.target {
+        Target::Sip { uri: known, auth: Some(auth) } if known == uri && auth.username == *username => {
+            Some(auth.password.clone())
+        }
+        _ => None,
+    });
+    *password = kept.ok_or_else(|| {
+        Failure::field(
+            format!("{path}.password"),
+            Refusal::new(
+                Code::Required,
+                "is missing, and none is stored for this uri and username; send it (a stored password never follows an address to another place)",
+            ),
+        )
+    })?;
+    Ok(())
+}
+
+/// Every address that an endpoint would have us connect to, with its field's path.
+pub fn endpoint_addresses(endpoint: &Endpoint, path: &str, found: &mut Vec<(String, Address)>) {
+    match endpoint {
+        Endpoint::Dial(dial) => dial_addresses(dial, path, found),
+        Endpoint::Webhook(webhook) => {
+            found.push((format!("{path}.webhook_url"), webhook.webhook_url.address()));
+            if let Some(dial) = &webhook.default {
+                dial_addresses(dial, &format!("{path}.default"), found);
+            }
+        }
+    }
+}
+
+/// Every address that a fallback would have us connect to, with its field's path.
+pub fn fallback_addresses(fallback: &Fallback, path: &str, found: &mut Vec<(String, Address)>) {
+    for (place, dial) in fallback.targets.iter().enumerate() {
+        dial_addresses(dial, &format!("{path}.targets[{place}]"), found);
+    }
+}
+
+fn dial_addresses(dial: &Dial, path: &str, found: &mut Vec<(String, Address)>) {
+    match &dial.target {
+        Target::Sip { uri, .. } => found.push((format!("{path}.uri"), uri.address())),
+        Target::Stream { url } => found.push((format!("{path}.url"), url.address())),
+        Target::Phone { .. } => {}
+    }
+}
+
+/// Refuses addresses that may not be reached, all at once. Asked before the transaction: it may look names up.
+pub async fn addresses_check(app: &Shared, addresses: Vec<(String, Address)>) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    for (field, address) in addresses {
+        if let Err(refusal) = app.egress.address_check(&address).await {
+            refused.push(FieldRefusal { field, refusal });
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { Err(Failure::Invalid(refused)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::endpoint::{SipUri, Webhook, WebhookUrl};
+
+    fn sip(uri: &str, username: &str, password: SecretRef) -> Dial {
+        let auth = SipAuth { username: username.to_owned(), password };
+        Dial {
+            target: Target::Sip { uri: SipUri::parse(uri).unwrap(), auth: Some(auth) },
+            ring_timeout_s: 20,
+        }
+    }
+
+    fn stored(bits: u128) -> SecretRef {
+        SecretRef { id: SecretId::from_bits(bits), last4: "cdef".to_owned() }
+    }
+
+    fn password(endpoint: &Endpoint) -> Option<u128> {
+        match endpoint {
+            Endpoint::Dial(Dial { target: Target::Sip { auth: Some(auth), .. }, .. }) => {
+                Some(auth.password.id.to_bits())
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_password_stays_only_where_it_goes_to_the_same_place() {
+        let was = Endpoint::Dial(sip("sip:a@one.example", "us", stored(7)));
+        let kept = |uri, username, password| {
+            endpoint_kept(Endpoint::Dial(sip(uri, username, password)), Some(&was), "endpoint")
+        };
+        assert_eq!(password(&kept("sip:a@one.example", "us", left_out()).unwrap()), Some(7));
+        assert_eq!(password(&kept("sip:a@one.example", "us", stored(8)).unwrap()), Some(8));
+        for (uri, username) in [("sip:a@two.example", "us"), ("sip:a@one.example", "them")] {
+            let Err(Failure::Invalid(fields)) = kept(uri, username, left_out()) else {
+                panic!("{uri} {username}")
+            };
+            assert_eq!((&*fields[0].field, fields[0].refusal.code), ("endpoint.password", Code::Required));
+        }
+    }
+
+    #[test]
+    fn a_signing_secret_stays_with_its_host() {
+        let webhook = |url: &str, secret| {
+            Endpoint::Webhook(Webhook {
+                webhook_url: WebhookUrl::parse(url, domain::endpoint::Plain::Refuse).unwrap(),
+                secret,
+                default: None,
+            })
+        };
+        let was = webhook("https://team.example/a", Some(stored(7)));
+        let secret = |url: &str, secret| match endpoint_kept(webhook(url, secret), Some(&was), "endpoint") {
+            Ok(Endpoint::Webhook(webhook)) => webhook.secret.map(|secret| secret.id.to_bits()),
+            _ => panic!("{url}"),
+        };
+        assert_eq!(secret("https://team.example/b", Some(left_out())), Some(7));
+        assert_eq!(secret("https://other.example/", Some(left_out())), None);
+        assert_eq!(secret("https://team.example/a", None), None, "cleared");
+    }
+
+    #[test]
+    fn fallback_targets_keep_theirs_wherever_they_stand() {
+        let was = Fallback {
+            targets: vec![sip("sip:a@x.example", "u", stored(1)), sip("sip:b@x.example", "u", stored(2))],
+            message: None,
+        };
+        let new = Fallback { targets: vec![sip("sip:b@x.example", "u", left_out())], message: None };
+        let kept = fallback_kept(new, Some(&was), "fallback").unwrap();
+        assert_eq!(password(&Endpoint::Dial(kept.targets[0].clone())), Some(2));
+    }
+}
