@@ -16,6 +16,7 @@ pub(crate) mod sqlite;
 mod tls;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 pub use self::job::QUEUE_LIMIT;
 use self::job::{Deadline, Errand, Job, Queue};
 use crate::error::DbError;
+use crate::routes::{self, RouteChange};
 use crate::value::{Row, RowOf, Value};
 
 /// How long a caller waits for an answer, unless told otherwise.
@@ -304,7 +306,28 @@ pub struct Tx<'c> {
     /// Tell whoever waits for changes once this is committed.
     nudge: Cell<bool>,
     /// What this changes about routes; written last, since all nodes' writers wait for that row.
-    route_changes: RefCell<Vec<crate::routes::RouteChange>>,
+    route_changes: RefCell<RouteChanges>,
+}
+
+/// What a transaction changes about routes: in order, each once.
+#[derive(Default)]
+struct RouteChanges {
+    list: Vec<RouteChange>,
+    known: HashSet<RouteChange>,
+}
+
+impl RouteChanges {
+    fn add(&mut self, change: RouteChange) {
+        if self.known.insert(change) {
+            self.list.push(change);
+        }
+    }
+
+    fn undo_to(&mut self, length: usize) {
+        for change in self.list.drain(length..) {
+            self.known.remove(&change);
+        }
+    }
 }
 
 impl<'c> std::ops::Deref for Tx<'c> {
@@ -417,7 +440,7 @@ impl<'c> Tx<'c> {
         Tx {
             read: Read { session, failed: Cell::new(false) },
             nudge: Cell::new(false),
-            route_changes: RefCell::new(Vec::new()),
+            route_changes: RefCell::default(),
         }
     }
 
@@ -459,7 +482,7 @@ impl<'c> Tx<'c> {
     where
         E: From<DbError>,
     {
-        let route_changes = self.route_changes.borrow().len();
+        let route_changes = self.route_changes.borrow().list.len();
         self.batch("SAVEPOINT attempt")?;
         let result = step(self);
         if result.is_ok() {
@@ -467,7 +490,7 @@ impl<'c> Tx<'c> {
         } else {
             self.guarded(self.batch("ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt"))?;
             self.read.failed.set(false);
-            self.route_changes.borrow_mut().truncate(route_changes);
+            self.route_changes.borrow_mut().undo_to(route_changes);
         }
         result
     }
@@ -479,11 +502,8 @@ impl<'c> Tx<'c> {
 
     /// Notes that calls may now go elsewhere. The counter and the note are written at the very end of
     /// the transaction.
-    pub fn route_changed(&self, change: crate::routes::RouteChange) {
-        let mut changes = self.route_changes.borrow_mut();
-        if !changes.contains(&change) {
-            changes.push(change);
-        }
+    pub fn route_changed(&self, change: RouteChange) {
+        self.route_changes.borrow_mut().add(change);
         self.nudge.set(true);
     }
 
@@ -492,9 +512,9 @@ impl<'c> Tx<'c> {
         if self.read.failed.get() {
             return Err(DbError::Internal("a statement failed and the closure went on without it".into()));
         }
-        let changes = self.route_changes.take();
+        let changes = self.route_changes.take().list;
         if !changes.is_empty() {
-            crate::routes::route_version_bump(self, &changes)?;
+            routes::route_version_bump(self, &changes)?;
         }
         Ok(())
     }

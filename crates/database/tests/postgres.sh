@@ -99,6 +99,24 @@ stop() {
     rm -rf "$folder"
 }
 
+# For tests of outages: gone without a word, back on the same port, stopped in its tracks, going on.
+crash() { as_owner "$bin/pg_ctl" -D "$folder/data" -m immediate -w -t 60 stop >/dev/null; }
+
+again() {
+    as_owner "$bin/pg_ctl" -D "$folder/data" -l "$folder/data/log" -w -t 60 \
+        -o "-p $(cat "$folder/port")" start >/dev/null
+}
+
+signal_all() {
+    postmaster=$(head -n 1 "$folder/data/postmaster.pid")
+    for stat in /proc/[0-9]*/stat; do
+        # The parent's number stands behind the name, which is in parentheses.
+        parent=$(sed 's/^.*) [A-Z] //; s/ .*$//' "$stat" 2>/dev/null) || continue
+        [ "$parent" = "$postmaster" ] && kill "-$1" "$(basename "$(dirname "$stat")")" 2>/dev/null
+    done
+    kill "-$1" "$postmaster"
+}
+
 case "$action" in
 start)
     install_if_missing
@@ -113,8 +131,22 @@ stop)
     bin=$(programs)
     stop
     ;;
+crash)
+    bin=$(programs)
+    crash
+    ;;
+again)
+    bin=$(programs)
+    again
+    ;;
+freeze)
+    signal_all STOP
+    ;;
+thaw)
+    signal_all CONT
+    ;;
 *)
-    say "usage: postgres.sh start|url|stop [FOLDER]"
+    say "usage: postgres.sh start|url|stop|crash|again|freeze|thaw [FOLDER]"
     exit 2
     ;;
 esac

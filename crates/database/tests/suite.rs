@@ -40,6 +40,8 @@ mod engine;
 mod findings;
 #[path = "suite/numbers.rs"]
 mod numbers;
+#[path = "suite/outages.rs"]
+mod outages;
 #[path = "suite/purchases.rs"]
 mod purchases;
 #[path = "suite/records.rs"]
