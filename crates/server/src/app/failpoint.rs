@@ -1,7 +1,12 @@
 //! Places to crash at, for tests that kill the true program: `danger_failpoint` names one of [`FAILPOINTS`], and the process aborts
 //! when it comes by. With `:stop` behind the name it stops instead, as a paused machine would, until somebody sends SIGCONT.
 
+use std::time::Duration;
+
 use super::App;
+
+/// How long a stop signal may take to arrive.
+const STOP_TAKES: Duration = Duration::from_secs(1);
 
 /// Every place. The crash tests go through all of them.
 pub const FAILPOINTS: &[&str] = &[
@@ -39,6 +44,8 @@ impl App {
             Some(":stop") => {
                 let pid = std::process::id().to_string();
                 let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+                // On a busy machine the signal reaches this thread a little after `kill` has ended.
+                std::thread::sleep(STOP_TAKES);
             }
             _ => {}
         }

@@ -30,8 +30,6 @@ use crate::store::Store;
 const ACTOR: &str = "system:reconcile_numbers";
 /// The lease under which one node reads the list.
 const LEASE: &str = "reconcile_numbers";
-/// How long that lease lasts: as long as the longest list takes.
-const LEASE_LASTS: SignedDuration = SignedDuration::from_mins(10);
 /// The most pages of one list: a thousand numbers each.
 const PAGES_MAX: usize = 2_000;
 /// How many differences one transaction writes.
@@ -63,8 +61,11 @@ impl Task for ReconcileNumbers {
 
     async fn run_once(&self, app: &Shared) -> anyhow::Result<Outcome> {
         let Some(store) = &app.store else { return Ok(Outcome::Idle) };
-        reconcile(app, store, &self.node).await?;
-        Ok(Outcome::Idle)
+        Ok(match reconcile(app, store, &self.node).await? {
+            Some(_) => Outcome::Idle,
+            // Another node is at it, or has died at it.
+            None => Outcome::WakeAt(app.clock.now().checked_add(lease_lasts(app)).unwrap_or(Timestamp::MAX)),
+        })
     }
 }
 
@@ -85,19 +86,38 @@ pub struct Report {
 
 /// Compares once; nothing where another node is at it.
 pub async fn reconcile(app: &Shared, store: &Store, node: &str) -> anyhow::Result<Option<Report>> {
-    let (holder, now) = (node.to_owned(), app.clock.now());
-    let taken = app.database.write(move |tx| lease_take(tx, LEASE, &holder, now, LEASE_LASTS)).await?;
-    let Some(lease) = taken else { return Ok(None) };
+    let Some(lease) = take(app, node).await? else { return Ok(None) };
     let report = compared(app, store, &lease).await;
     let now = app.clock.now();
     app.database.write(move |tx| lease_give_back(tx, &lease, now)).await?;
     report.map(Some)
 }
 
+/// How long the lease lasts after each page of the list: the work of a node that died waits no longer.
+pub(super) fn lease_lasts(app: &Shared) -> SignedDuration {
+    let lasts = Duration::from_millis(app.config.purchases.lease_ms).saturating_mul(2);
+    SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX)
+}
+
+async fn take(app: &Shared, node: &str) -> anyhow::Result<Option<Lease>> {
+    let (holder, now, lasts) = (node.to_owned(), app.clock.now(), lease_lasts(app));
+    Ok(app.database.write(move |tx| lease_take(tx, LEASE, &holder, now, lasts)).await?)
+}
+
+/// Makes the lease last on, if it is still the same.
+async fn renew(app: &Shared, lease: &Lease) -> anyhow::Result<()> {
+    let renewed = take(app, &lease.holder).await?;
+    anyhow::ensure!(
+        renewed.is_some_and(|renewed| renewed.fence == lease.fence),
+        "the lease of the comparison was lost"
+    );
+    Ok(())
+}
+
 async fn compared(app: &Shared, store: &Store, lease: &Lease) -> anyhow::Result<Report> {
     app.failpoint("reconcile_numbers.before_listing");
     let listed_at = app.clock.now();
-    let listed = list(store).await?;
+    let listed = list(app, store, lease).await?;
     app.failpoint("reconcile_numbers.after_listing");
     // Ours are read after theirs, so that whatever is bought meanwhile has its row already.
     let ours = ours(app, store, &listed, listed_at).await?;
@@ -132,12 +152,13 @@ pub fn rules(app: &Shared) -> Rules {
 }
 
 /// Every number in the account. A page that cannot be read is no verdict on anything: then there is no list.
-async fn list(store: &Store) -> anyhow::Result<BTreeMap<E164, OwnedNumber>> {
+async fn list(app: &Shared, store: &Store, lease: &Lease) -> anyhow::Result<BTreeMap<E164, OwnedNumber>> {
     let mut listed = BTreeMap::new();
     let mut next = None;
     for _ in 0..PAGES_MAX {
         let page =
             store.carrier().numbers_list(next.as_deref()).await.context("failed to list the account")?;
+        renew(app, lease).await?;
         // Pages shift while they are read: a number may come twice.
         listed.extend(page.numbers.into_iter().map(|owned| (owned.phone_number, owned)));
         next = page.next;
@@ -211,6 +232,7 @@ async fn keep(
         .collect();
     let gone: Vec<Finding> = known.into_values().collect();
     for chunk in findings.chunks_mut(WRITES_MAX) {
+        renew(app, lease).await?;
         let mut written = chunk.to_vec();
         for finding in &mut written {
             if finding.reported_at.is_none() && finding.is_believed(rules) {

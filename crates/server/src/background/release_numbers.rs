@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use carriers::ReleaseOutcome;
-use database::leases::{lease_give_back, lease_holds, lease_take};
+use database::leases::{Lease, lease_give_back, lease_take};
 use database::numbers::{Number, number_find, number_to_release, number_update};
 use database::{Change, DbError};
 use domain::event::EventKind;
@@ -20,14 +20,13 @@ use tracing::{error, info};
 
 use super::driver::{Outcome, Task};
 use super::order_numbers::told;
+use super::reconcile_numbers::lease_lasts;
 use crate::app::{Nudges, Shared};
 use crate::store::Store;
 
 const ACTOR: &str = "system:release_numbers";
 /// The lease under which one node gives back.
 const LEASE: &str = "release_numbers";
-/// How long that lease lasts; one number takes two requests at most.
-const LEASE_LASTS: SignedDuration = SignedDuration::from_mins(5);
 /// How long after the hold's end the number goes.
 pub const MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// How often holds are looked at.
@@ -44,6 +43,12 @@ impl ReleaseNumbers {
     /// The task of this node.
     pub fn new(app: &Shared) -> ReleaseNumbers {
         ReleaseNumbers { node: format!("{:032x}", app.random.bits()) }
+    }
+
+    /// Takes the lease, or makes it last on.
+    async fn take(&self, app: &Shared) -> anyhow::Result<Option<Lease>> {
+        let (holder, now, lasts) = (self.node.clone(), app.clock.now(), lease_lasts(app));
+        Ok(app.database.write(move |tx| lease_take(tx, LEASE, &holder, now, lasts)).await?)
     }
 }
 
@@ -65,13 +70,14 @@ impl Task for ReleaseNumbers {
         if due.is_empty() {
             return Ok(Outcome::Idle);
         }
-        let (holder, now) = (self.node.clone(), app.clock.now());
-        let taken = app.database.write(move |tx| lease_take(tx, LEASE, &holder, now, LEASE_LASTS)).await?;
-        let Some(lease) = taken else { return Ok(Outcome::Idle) };
+        let Some(lease) = self.take(app).await? else {
+            // Another node is at it, or has died at it.
+            let later = app.clock.now().checked_add(lease_lasts(app)).unwrap_or(Timestamp::MAX);
+            return Ok(Outcome::WakeAt(later));
+        };
         let (count, mut failures) = (due.len(), Vec::new());
         for number in due {
-            let (held, now) = (lease.clone(), app.clock.now());
-            if !app.database.read(move |read| lease_holds(read, &held, now)).await? {
+            if self.take(app).await?.is_none_or(|renewed| renewed.fence != lease.fence) {
                 break;
             }
             if let Err(why) = release(app, store, &number).await {

@@ -62,10 +62,17 @@ impl World {
         let clock = SystemClock::new();
         let now = clock.now();
         let create = move |tx: &database::Tx<'_>| {
-            database::workspaces::workspace_create(tx, WORKSPACE, "buyers", &WorkspaceSettings::default(), now)
+            database::workspaces::workspace_create(
+                tx,
+                WORKSPACE,
+                "buyers",
+                &WorkspaceSettings::default(),
+                now,
+            )
         };
         database.write(create).await.unwrap();
-        let http = carriers::http::client_builder(carriers::http::Timeouts { connect: PATIENCE, total: PATIENCE });
+        let http =
+            carriers::http::client_builder(carriers::http::Timeouts { connect: PATIENCE, total: PATIENCE });
         World {
             database,
             random: Random::from_seed(seed),
@@ -90,7 +97,8 @@ impl World {
     pub(crate) fn node_with(&self, further: &str) -> Program {
         let count = self.nodes.fetch_add(1, Ordering::Relaxed);
         let file = self.folder.path().join(format!("node-{count}.toml"));
-        std::fs::write(&file, format!("listen = \"{}\"\n{further}{}", free_address(), self.settings)).unwrap();
+        std::fs::write(&file, format!("listen = \"{}\"\n{further}{}", free_address(), self.settings))
+            .unwrap();
         Program::start(&["serve", "--config", file.to_str().unwrap()], &self.folder.path().join("nodes.log"))
     }
 
@@ -202,7 +210,8 @@ impl World {
 
     /// From now on the requests to buy are counted.
     pub(crate) async fn count_posts(&self) {
-        self.faults(json!([{"operation": "numbers.create", "probability": 0.0, "kind": "drop_before"}])).await;
+        self.faults(json!([{"operation": "numbers.create", "probability": 0.0, "kind": "drop_before"}]))
+            .await;
     }
 
     /// How many there were.
@@ -247,7 +256,8 @@ impl World {
             assert_eq!((*sold, *released), (1, 0), "{number} was sold {sold} times, given back {released}");
         }
         let elsewhere: BTreeSet<String> = bought_elsewhere.iter().map(ToString::to_string).collect();
-        let sold: BTreeSet<String> = ledger.into_keys().filter(|number| !elsewhere.contains(number)).collect();
+        let sold: BTreeSet<String> =
+            ledger.into_keys().filter(|number| !elsewhere.contains(number)).collect();
         let active = self.numbers(&[NumberStatus::Active]).await;
         let ours: BTreeSet<String> = active.iter().map(|number| number.phone_number.to_string()).collect();
         assert_eq!(ours.len(), active.len(), "a number stands twice");
@@ -275,8 +285,19 @@ fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
     let ledger = folder.path().join("ledger.jsonl");
     let seed = seed.to_string();
     let args = [
-        "simulator", "--listen", "127.0.0.1:0", "--time-scale", "100", "--account-sid", ACCOUNT, "--auth-token", TOKEN,
-        "--fault-seed", &seed, "--ledger", ledger.to_str().unwrap(),
+        "simulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--time-scale",
+        "100",
+        "--account-sid",
+        ACCOUNT,
+        "--auth-token",
+        TOKEN,
+        "--fault-seed",
+        &seed,
+        "--ledger",
+        ledger.to_str().unwrap(),
     ];
     let simulator = Program::start(&args, &log);
     let mut base_url = None;
