@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod keys;
 pub mod migrate;
 pub mod numbers;
+pub mod reconcile;
 pub mod route;
 pub mod secrets;
 pub mod serve;
@@ -53,6 +54,7 @@ enum Command {
     // On the server's own machine.
     Workspaces(workspaces::WorkspacesArgs),
     Keys(keys::KeysArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Doctor(doctor::DoctorArgs),
     Migrate(migrate::MigrateArgs),
     Secrets(secrets::SecretsArgs),
@@ -88,6 +90,7 @@ impl Cli {
             Command::Route(args) => args.run().await,
             Command::Calls(args) => args.run().await,
             Command::Migrate(args) => args.run().await,
+            Command::Reconcile(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
             Command::Secrets(args) => args.run().await,
             Command::Audit(args) => args.run().await,

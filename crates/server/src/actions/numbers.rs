@@ -183,10 +183,21 @@ pub async fn number_release_cancel(
     if_match: IfMatch,
 ) -> Result<Number, Failure> {
     caller.may(Permission::NumbersRelease)?;
-    change(app, caller, number, if_match, |_, before, _| {
+    change(app, caller, number, if_match, |_, before, now| {
         refuse_unless(before, "kept: no release is scheduled", |status| {
             status == NumberStatus::ReleaseScheduled
         })?;
+        // From here on the carrier may be told at any moment: what cannot be kept for sure is not promised.
+        if let Some(hold) = before.hold.filter(|hold| hold.release_at <= now) {
+            return Err(Refusal::new(
+                Code::NumberState,
+                format!(
+                    "the hold of {} ended at {:.0} and it is being given back; it cannot be kept any more",
+                    before.phone_number, hold.release_at
+                ),
+            )
+            .into());
+        }
         let after = Number { status: NumberStatus::Active, hold: None, ..before.clone() };
         Ok(Changed { action: "number.release_cancel", event: EventKind::NumberReleaseCancelled, after })
     })

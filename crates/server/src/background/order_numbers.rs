@@ -416,10 +416,10 @@ fn step_write(
     let (progress, effects) = step(&purchase.progress, event.clone(), now, schedule);
     let effects = effects.to_vec();
     let outcome = effects.iter().find_map(|effect| match effect {
-        Effect::Activate => Some((NumberStatus::Active, EventKind::NumberActive, "number_activate")),
-        Effect::Fail => Some((NumberStatus::Failed, EventKind::NumberFailed, "number_fail")),
+        Effect::Activate => Some((NumberStatus::Active, EventKind::NumberActive, "number.activate")),
+        Effect::Fail => Some((NumberStatus::Failed, EventKind::NumberFailed, "number.fail")),
         Effect::AskPerson => {
-            Some((NumberStatus::NeedsReview, EventKind::NumberNeedsReview, "number_ask_person"))
+            Some((NumberStatus::NeedsReview, EventKind::NumberNeedsReview, "number.ask_person"))
         }
         Effect::Post | Effect::LookUp | Effect::Configure => None,
     });

@@ -291,7 +291,7 @@ fn report(tx: &Tx<'_>, finding: &Finding, now: Timestamp) -> Result<(), DbError>
         workspace: owner.workspace_id,
         at: now,
         actor: ACTOR,
-        action: "number_drift",
+        action: "number.drift",
         target: owner.number_id.to_string(),
         before: None,
         after: Some(json!({

@@ -145,7 +145,7 @@ fn released_write(tx: &database::Tx<'_>, number: &Number, now: Timestamp) -> Res
         workspace: before.workspace,
         at: now,
         actor: ACTOR,
-        action: "number_release_end",
+        action: "number.give_back",
         target: before.id.to_string(),
         before: Some(told(&before)),
         after: Some(told(&after)),
