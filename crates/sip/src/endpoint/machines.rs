@@ -170,11 +170,25 @@ impl Endpoint {
         handle
     }
 
-    /// Begins a client transaction: puts our Via on and sends.
+    /// Begins a client transaction for a request of our own.
     pub(crate) fn start_client(
         &mut self,
         now: Instant,
+        request: Message,
+        flow: Flow,
+        owner: Owner,
+    ) -> Result<Handle, EndpointError> {
+        let unique = self.names.next();
+        let branch = self.branches.make(&request, Kind::Transaction, unique);
+        self.start_branch(now, request, &branch, flow, owner)
+    }
+
+    /// Begins a client transaction with this branch: puts our Via on and sends.
+    pub(crate) fn start_branch(
+        &mut self,
+        now: Instant,
         mut request: Message,
+        branch: &str,
         flow: Flow,
         owner: Owner,
     ) -> Result<Handle, EndpointError> {
@@ -184,9 +198,7 @@ impl Endpoint {
         if !request.is_request() || request.method() == Some(Method::Ack) {
             return Err(EndpointError::Unusable);
         }
-        let unique = self.names.next();
-        let branch = self.branches.make(&request, Kind::Transaction, unique);
-        request.push_via(&self.via_value(&flow, &branch))?;
+        request.push_via(&self.via_value(&flow, branch))?;
         Ok(self.insert_client(now, branch.as_bytes(), request, flow, owner))
     }
 

@@ -35,7 +35,8 @@ impl Branches {
         }
     }
 
-    /// A branch for forwarding `request`, whose top Via is the one below ours.
+    /// A branch for forwarding `request`, as it came: its top Via is the one below ours, and its URI is what would
+    /// come again in a loop.
     pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> String {
         let kind = char::from(kind as u8);
         let text = format!("z9hG4bK{kind}{:08x}{unique:016x}", self.loop_hash(request));

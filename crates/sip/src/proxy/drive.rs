@@ -12,6 +12,7 @@ use crate::limits::{REDIRECT_DECISION_MAX, TARGETS_MAX};
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
+use crate::proxy::branch::Kind;
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::slab::Handle;
 use crate::status::Status;
@@ -124,7 +125,10 @@ impl Endpoint {
             request.add("Content-Length", length.as_bytes())?;
         }
         let branch = crate::parse::offset(call.branches.len());
-        let client = self.start_client(now, request, flow, Owner::Call { call: handle, branch })?;
+        let message = Arc::clone(&call.message);
+        let unique = self.names.next();
+        let text = self.branches.make(&message, Kind::Transaction, unique);
+        let client = self.start_branch(now, request, &text, flow, Owner::Call { call: handle, branch })?;
         if let Some(call) = self.calls.at_mut(handle) {
             let state = BranchState::Silent;
             call.branches.push(Branch {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod chaos;
+mod endpoint;
 mod network;
 mod story;
 mod torture;
