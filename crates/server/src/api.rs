@@ -40,6 +40,7 @@ pub mod router;
 pub mod routes;
 pub mod schema;
 pub mod store;
+mod strict;
 pub mod variants;
 pub mod versions;
 pub mod workspace;

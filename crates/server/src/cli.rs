@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod backup;
 pub mod callouts;
 pub mod calls;
 pub mod client;
@@ -59,6 +60,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     Secrets(secrets::SecretsArgs),
     Audit(audit::AuditArgs),
+    Backup(backup::BackupArgs),
 }
 
 /// Reads the command line and does what it says. Whoever reads the output gets nothing else on it: faults go to standard error.
@@ -94,6 +96,7 @@ impl Cli {
             Command::Doctor(args) => args.run().await,
             Command::Secrets(args) => args.run().await,
             Command::Audit(args) => args.run().await,
+            Command::Backup(args) => args.run().await,
             Command::Workspaces(args) => args.run().await,
             Command::Keys(args) => args.run().await,
             Command::Simulator(args) => {

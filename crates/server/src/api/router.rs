@@ -158,6 +158,7 @@ pub fn openapi() -> OpenApi {
                 .build(),
         )),
     );
+    super::strict::tighten(&mut document);
     document
 }
 

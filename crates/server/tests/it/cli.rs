@@ -167,3 +167,69 @@ fn an_empty_installation_has_whole_chains_and_no_secrets() {
     assert_eq!(exit, Some(0), "{err}");
     assert!(out.contains("key expected  none yet"), "{out}");
 }
+
+#[test]
+fn a_backup_is_made_proven_and_restored() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = old.path().join("today.backup");
+    let file = file.to_str().unwrap();
+    let (exit, _, err) = run_in(old.path(), &["backup", "create", file]);
+    assert_eq!(exit, Some(2), "there is nothing to back up yet: {err}");
+
+    let (exit, key, err) = run_in(old.path(), &["keys", "create", "--role", "owner"]);
+    assert_eq!((exit, key.starts_with("sbk_")), (Some(0), true), "{err}");
+    let (exit, out, err) = run_in(old.path(), &["backup", "create", file]);
+    assert_eq!(exit, Some(0), "{err}");
+    assert!(out.contains("1 workspaces, 0 numbers"), "{out}");
+    assert!(err.contains("data.key"), "it says that the key is not in it: {err}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(!text.contains(key.trim()), "the key itself is nowhere");
+
+    let (exit, out, err) = run(&["backup", "verify", file]);
+    assert_eq!(exit, Some(0), "{err}");
+    assert!(out.contains("every chain whole"), "{out}");
+    let (exit, _, err) = run_in(old.path(), &["backup", "create", file]);
+    assert_eq!(exit, Some(1), "a backup is never replaced: {err}");
+    let (exit, _, err) = run_in(old.path(), &["backup", "restore", file]);
+    assert_eq!(exit, Some(1), "only an empty database is restored into: {err}");
+
+    let (exit, out, err) = run_in(new.path(), &["backup", "restore", file]);
+    assert_eq!(exit, Some(0), "{err}");
+    assert!(out.contains("restored, 1 workspaces"), "{out}");
+    let (exit, out, _) = run_in(new.path(), &["doctor"]);
+    assert_eq!(exit, Some(4), "the key file is not there yet: {out}");
+    assert!(out.contains("warn  purchases") && out.contains("switchboard reconcile"), "{out}");
+    std::fs::copy(old.path().join("data.key"), new.path().join("data.key")).unwrap();
+    let (exit, out, err) = run_in(new.path(), &["doctor"]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+    let (exit, out, err) = run_in(new.path(), &["audit", "verify"]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+
+    let cut = old.path().join("cut.backup");
+    std::fs::write(&cut, &text[..text.len() - 10]).unwrap();
+    let (exit, _, err) = run(&["backup", "verify", cut.to_str().unwrap()]);
+    assert_eq!(exit, Some(1), "{err}");
+}
+
+#[test]
+fn an_anchor_finds_a_chain_that_was_cut_or_written_anew() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let anchor = folder.path().join("anchor.json");
+    let anchor = anchor.to_str().unwrap();
+    for role in ["owner", "viewer"] {
+        assert_eq!(run_in(folder.path(), &["keys", "create", "--role", role]).0, Some(0));
+    }
+    let (exit, out, err) = run_in(folder.path(), &["audit", "verify", "--save-anchor", anchor]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+    assert_eq!(run_in(folder.path(), &["audit", "verify", "--anchor", anchor]).0, Some(0));
+
+    // The same workspace with fewer entries than the anchor saw, as somebody would leave it who cut the end off.
+    let mut heads: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(anchor).unwrap()).unwrap();
+    heads[0]["seq"] = (heads[0]["seq"].as_i64().unwrap() + 1).into();
+    let later = other.path().join("later.json");
+    std::fs::write(&later, heads.to_string()).unwrap();
+    let (exit, out, _) = run_in(folder.path(), &["audit", "verify", "--anchor", later.to_str().unwrap()]);
+    assert_eq!(exit, Some(4), "{out}");
+    assert!(out.contains("the chain ends at"), "{out}");
+}

@@ -141,7 +141,9 @@ pub(crate) fn files() -> Vec<(String, String)> {
         for entry in fs::read_dir(&folder).expect("the project can be read") {
             let path = entry.expect("the project can be read").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if matches!(name, "target" | ".git" | "corpus" | "artifacts" | "assets" | "testdata" | "data") {
+            let is_hidden = name.starts_with('.') && name != ".ci";
+            if is_hidden || matches!(name, "target" | "corpus" | "artifacts" | "assets" | "testdata" | "data")
+            {
                 continue;
             }
             if path.is_dir() {
