@@ -13,6 +13,7 @@
 //!   caller; a redirection that nobody followed is not shown to it.
 
 pub(crate) mod branch;
+mod conclude;
 mod drive;
 pub(crate) mod record_route;
 

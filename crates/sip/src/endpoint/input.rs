@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::machines::reply_flow;
-use super::{AttemptId, Endpoint, EndpointError, Event, RequestId};
+use super::machines::{Turned, reply_flow};
+use super::{AttemptId, Endpoint, Event, RequestId};
 use crate::flow::Source;
 use crate::header::name::Name;
 use crate::message::Message;
@@ -32,7 +32,7 @@ impl Endpoint {
         let key = self.keys.server(request, method);
         if let Ok(key) = key
             && let Some(&handle) = self.by_key.get(&key)
-            && self.repeat(now, handle, method, request)
+            && self.repeat(now, handle, method)
         {
             return;
         }
@@ -67,13 +67,7 @@ impl Endpoint {
     }
 
     /// A request whose transaction is known; false if it is none of that transaction's business after all.
-    fn repeat(
-        &mut self,
-        now: Instant,
-        handle: crate::slab::Handle,
-        method: Method,
-        request: &Message,
-    ) -> bool {
+    fn repeat(&mut self, now: Instant, handle: crate::slab::Handle, method: Method) -> bool {
         let Some(transaction) = self.transactions.at(handle) else { return false };
         match (&transaction.machine, method) {
             // An ACK for a 2xx is a request of its own that only shares an old caller's branch.
@@ -87,7 +81,6 @@ impl Endpoint {
             (Machine::ServerInvite(_) | Machine::Server(_), _) => {
                 // A forged repetition could only make us repeat ourselves to the true sender.
                 self.statistics.repeated += 1;
-                debug_assert!(request.is_request());
                 self.run(now, handle, Input::Again);
                 true
             }
@@ -162,11 +155,11 @@ impl Endpoint {
                 let handle = self.start_server(now, key, &request, flow, counted);
                 self.tell(Event::Request { id: RequestId(handle), request, source });
             }
-            Err(EndpointError::Full) => {
+            Err(Turned::Full) => {
                 self.statistics.shed += 1;
                 self.shed(source, request);
             }
-            Err(_) => {
+            Err(Turned::SourceLimit) => {
                 self.statistics.source_limited += 1;
                 self.shed(source, request);
             }

@@ -19,6 +19,14 @@ use crate::transaction::server::Server;
 use crate::transaction::server_invite::ServerInvite;
 use crate::transaction::{Input, Machine, Notice, Owner, Step, Transaction, cancel_for};
 
+/// Why a new transaction is turned away.
+pub(super) enum Turned {
+    /// There are as many as there may be.
+    Full,
+    /// This source has as many as it may have.
+    SourceLimit,
+}
+
 impl Endpoint {
     /// Gives a machine an input and does what it asks for. The notice is returned to those who handle it themselves.
     pub(crate) fn run(&mut self, now: Instant, handle: Handle, input: Input<'_>) -> Option<Notice> {
@@ -117,9 +125,9 @@ impl Endpoint {
     }
 
     /// Whether another server transaction may begin, and counts it.
-    pub(super) fn admit(&mut self, source: Source) -> Result<Option<IpAddr>, EndpointError> {
+    pub(super) fn admit(&mut self, source: Source) -> Result<Option<IpAddr>, Turned> {
         if self.transactions.len() >= self.config.limits.transactions {
-            return Err(EndpointError::Full);
+            return Err(Turned::Full);
         }
         if source.is_known {
             return Ok(None);
@@ -127,7 +135,7 @@ impl Endpoint {
         let ip = source.flow.remote.ip();
         let count = self.per_source.entry(ip).or_insert(0);
         if *count >= self.config.limits.transactions_per_source {
-            return Err(EndpointError::NotWaiting);
+            return Err(Turned::SourceLimit);
         }
         *count += 1;
         Ok(Some(ip))

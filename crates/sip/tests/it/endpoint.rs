@@ -61,8 +61,8 @@ fn drain(endpoint: &mut Endpoint) -> (Vec<Transmit>, Vec<Event>) {
     }
 }
 
-fn input(endpoint: &mut Endpoint, from: &str, text: &str) -> (Vec<Transmit>, Vec<Event>) {
-    endpoint.handle_input(Instant::ZERO, source(from, true), text.as_bytes());
+fn input(endpoint: &mut Endpoint, from: &str, text: impl AsRef<[u8]>) -> (Vec<Transmit>, Vec<Event>) {
+    endpoint.handle_input(Instant::ZERO, source(from, true), text.as_ref());
     drain(endpoint)
 }
 
@@ -92,7 +92,7 @@ fn agent() -> Target {
 /// A call on its way to the agent: the endpoint and the INVITE that the agent sees.
 fn proxied(target: Target) -> (Endpoint, Message) {
     let mut edge = Endpoint::new(config(), &keys(1));
-    let (_, events) = input(&mut edge, CALLER, &invite("sip:a@192.0.2.1", "p", ""));
+    let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "p", ""));
     let (id, source) = request_id(&events);
     edge.proxy(Instant::ZERO, id, source, plan(vec![target])).unwrap();
     let (sent, _) = drain(&mut edge);
@@ -151,7 +151,7 @@ fn requests_are_refused_in_the_rfcs_order() {
     ];
     for &(what, uri, more, expected) in cases {
         let mut edge = Endpoint::new(config(), &keys(1));
-        let (sent, events) = input(&mut edge, CALLER, &invite(uri, "r", more));
+        let (sent, events) = input(&mut edge, CALLER, invite(uri, "r", more));
         assert!(events.is_empty(), "{what}: {events:?}");
         assert_eq!(sent.iter().map(code).collect::<Vec<_>>(), [expected], "{what}");
         assert_eq!(edge.statistics().transactions, 0, "{what}");
@@ -205,7 +205,7 @@ fn a_stranger_never_gets_more_than_it_sent() {
     edge.handle_input(Instant::ZERO, source(CALLER, false), short.as_bytes());
     assert!(drain(&mut edge).0.is_empty(), "the 405 would be longer");
     assert_eq!(
-        input(&mut edge, CALLER, &short.replace("x\r\nCSeq", "y\r\nCSeq")).0.len(),
+        input(&mut edge, CALLER, short.replace("x\r\nCSeq", "y\r\nCSeq")).0.len(),
         1,
         "a known peer is told"
     );
@@ -219,12 +219,12 @@ fn a_loop_is_found_and_a_spiral_is_not() {
     back.set_uri(b"sip:a@192.0.2.1").unwrap();
     back.push_via(b"SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKback").unwrap();
     back.remove(Name::RecordRoute);
-    let (sent, events) = input(&mut edge, AGENT, &String::from_utf8(back.bytes().to_vec()).unwrap());
+    let (sent, events) = input(&mut edge, AGENT, back.bytes());
     assert!(events.is_empty());
     assert_eq!(code(&sent[0]), 482);
     // To another user: a spiral, which is fine.
     back.set_uri(b"sip:other@192.0.2.1").unwrap();
-    let (_, events) = input(&mut edge, AGENT, &String::from_utf8(back.bytes().to_vec()).unwrap());
+    let (_, events) = input(&mut edge, AGENT, back.bytes());
     request_id(&events);
 }
 
@@ -234,7 +234,7 @@ fn the_same_request_by_two_ways_is_taken_once() {
     let first = invite("sip:a@192.0.2.1", "m", "");
     request_id(&input(&mut edge, CALLER, &first).1);
     assert!(input(&mut edge, CALLER, &first).1.is_empty(), "a retransmission");
-    let (sent, events) = input(&mut edge, CALLER, &first.replace("z9hG4bKm", "z9hG4bKn"));
+    let (sent, events) = input(&mut edge, CALLER, first.replace("z9hG4bKm", "z9hG4bKn"));
     assert!(events.is_empty());
     assert_eq!(code(&sent[0]), 482, "merged");
 }
@@ -253,16 +253,16 @@ fn a_restarted_node_forwards_what_is_in_a_dialog() {
         )
     };
     let mut restarted = Endpoint::new(config(), &keys(9));
-    let (sent, events) = input(&mut restarted, CALLER, &bye(&route, "c1", "a1"));
+    let (sent, events) = input(&mut restarted, CALLER, bye(&route, "c1", "a1"));
     assert!(events.is_empty() && restarted.statistics().transactions == 0);
     let forwarded = parse(&sent[0]);
     assert_eq!((sent[0].flow.remote, forwarded.max_forwards()), (address(AGENT), Ok(Some(69))));
     assert_eq!((forwarded.routes().count(), forwarded.vias().count()), (0, 2));
     // The same bytes again give the same bytes: the next hop can tell it is a retransmission.
-    assert_eq!(input(&mut restarted, CALLER, &bye(&route, "c1", "a1")).0, sent);
+    assert_eq!(input(&mut restarted, CALLER, bye(&route, "c1", "a1")).0, sent);
     // Its answer finds back, to where the request truly came from, whichever node it meets.
     let ok = ResponseBuilder::new(&forwarded, Status::OK).build().unwrap();
-    let (sent, _) = input(&mut edge, AGENT, &String::from_utf8(ok.bytes().to_vec()).unwrap());
+    let (sent, _) = input(&mut edge, AGENT, ok.bytes());
     assert_eq!((sent[0].flow.remote, parse(&sent[0]).vias().count()), (address(CALLER), 1));
     // The other side's BYE goes to the caller.
     let other = bye(&route, "a1", "c1").replace("sip:agent@192.0.2.9 SIP", "sip:c@caller.invalid SIP");
@@ -270,7 +270,7 @@ fn a_restarted_node_forwards_what_is_in_a_dialog() {
     // Nobody else can make us forward: another call's Route, or one that is not signed.
     for forged in [route.replace("sb=0", "sb=1"), "<sip:192.0.2.1:5060;lr>".to_owned()] {
         let (sent, events) =
-            input(&mut restarted, CALLER, &bye(&forged, "c1", "a1").replace("Kbye", "Kforged"));
+            input(&mut restarted, CALLER, bye(&forged, "c1", "a1").replace("Kbye", "Kforged"));
         assert!(
             sent.is_empty() && matches!(events[..], [Event::Request { .. }] | []),
             "{forged}: {events:?}"
@@ -342,7 +342,7 @@ fn a_challenge_is_answered_once_and_only_for_its_realm() {
 #[test]
 fn a_target_that_cannot_be_reached_is_left_at_once() {
     let mut edge = Endpoint::new(config(), &keys(1));
-    let (_, events) = input(&mut edge, CALLER, &invite("sip:a@192.0.2.1", "u", ""));
+    let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "u", ""));
     let (id, source) = request_id(&events);
     let dead = Target::new("sip:dead@192.0.2.66", Flow::udp(address(EDGE), address("192.0.2.66:5060")));
     edge.proxy(Instant::ZERO, id, source, plan(vec![dead, agent()])).unwrap();
@@ -370,11 +370,11 @@ fn overload_sheds_early_and_recovers_at_once() {
     edge.set_limits(Limits { transactions: 12, shed_at: 10, transactions_per_source: 5 });
     let mut ids = Vec::new();
     for number in 0..10 {
-        let (_, events) = input(&mut edge, CALLER, &invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
+        let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
         ids.push(request_id(&events).0);
     }
     for number in 10..1_000 {
-        let (sent, events) = input(&mut edge, CALLER, &invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
+        let (sent, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
         assert!(events.is_empty());
         assert_eq!((code(&sent[0]), parse(&sent[0]).retry_after()), (503, Ok(Some(5))));
         let ack = invite("sip:a@192.0.2.1", &format!("o{number}"), "").replace("INVITE", "ACK").replace(
@@ -439,7 +439,7 @@ fn without_state_a_call_is_forwarded_and_forgotten() {
         assert_eq!(follower.uri_text(), first.uri_text());
     }
     let ringing = ResponseBuilder::new(&first, Status::RINGING).to_tag(b"t").build().unwrap();
-    let (sent, _) = input(&mut edge, AGENT, &String::from_utf8(ringing.bytes().to_vec()).unwrap());
+    let (sent, _) = input(&mut edge, AGENT, ringing.bytes());
     assert_eq!((sent[0].flow.remote, code(&sent[0])), (address(CALLER), 180));
 }
 
