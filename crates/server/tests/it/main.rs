@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that it uses")]
 
+mod calls;
 mod cli;
+mod line;
 mod simulator;
 mod tidy;
