@@ -11,12 +11,14 @@ mod tasks;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use database::{Database, Keyring};
+use database::{Database, DbError, Keyring};
 use domain::id::WorkspaceId;
 use domain::workspace::WorkspaceSettings;
-use tracing::info;
+use tracing::{error, info};
 
 pub use self::metrics::Metrics;
 pub use self::nudges::Nudges;
@@ -33,6 +35,9 @@ use crate::webhooks::guard::Egress;
 
 /// The workspace that the first start creates.
 pub const WORKSPACE_DEFAULT: &str = "default";
+
+/// How long the database may take to answer at the start before the program starts without it.
+const START_LIMIT: Duration = Duration::from_secs(1);
 
 /// Everything a request or a background task may need.
 pub struct App {
@@ -66,6 +71,8 @@ pub struct App {
     pub recorder: Recorder,
     /// The way out to addresses that users name.
     pub egress: Arc<Egress>,
+    /// Whether the database has confirmed that the key is its key; not yet where it was down at the start.
+    pub key_is_checked: AtomicBool,
 }
 
 /// How the app is handed around.
@@ -81,24 +88,44 @@ impl App {
     pub async fn open(config: Config, clock: Arc<dyn Clock>, random: Random) -> anyhow::Result<Shared> {
         data_dir_create(&config.data_dir)
             .with_context(|| format!("failed to create the data folder {}", config.data_dir.display()))?;
-        let settings = config.database_settings();
+        let mut settings = config.database_settings();
+        // Calls must be answered also when the database is not: the key file and a route snapshot are enough for that.
+        settings.may_start_down = true;
         let shown = settings.address.shown();
         let database = Database::open(settings)
             .await
             .with_context(|| format!("failed to open the database, {shown}"))?;
         let key_file = config.key_file();
-        let keyring = database
-            .open_keyring(&key_file)
-            .await
-            .with_context(|| format!("failed to use the encryption key file {}", key_file.display()))?;
+        let in_use = || format!("failed to use the encryption key file {}", key_file.display());
+        let (keyring, is_down) = match database.within(START_LIMIT).open_keyring(&key_file).await {
+            Ok(keyring) => (keyring, false),
+            Err(why @ DbError::Unavailable(_)) => {
+                let keyring = Keyring::load(&key_file).with_context(in_use)?;
+                let keyring = keyring.ok_or_else(|| {
+                    anyhow::Error::from(why.clone()).context(format!(
+                        "the database, {shown}, does not answer, and there is no key file {} to start without it",
+                        key_file.display()
+                    ))
+                })?;
+                error!(
+                    "the database, {shown}, does not answer; calls are routed by the last snapshot meanwhile: {why}"
+                );
+                (keyring, true)
+            }
+            Err(why) => return Err(why).with_context(in_use),
+        };
         info!(
             database = shown,
             key.fingerprint = keyring.fingerprint(),
-            "the database is open: {shown}; the encryption key is {}",
+            "the database is {shown}; the encryption key is {}",
             key_file.display()
         );
         let app = App::with(config, clock, random, database, Arc::new(keyring))?;
-        app.create_default_workspace().await?;
+        if is_down {
+            app.key_is_checked.store(false, Ordering::Release);
+        } else {
+            app.create_default_workspace().await?;
+        }
         Ok(app)
     }
 
@@ -119,6 +146,7 @@ impl App {
             routes_disk: Arc::new(Disk::new(config.data_dir.clone())),
             recorder: Recorder::new(&metrics),
             egress: Arc::new(Egress::new(&config.egress)?),
+            key_is_checked: AtomicBool::new(true),
             config: Arc::new(config),
             clock,
             random,

@@ -2,10 +2,11 @@
 //! applied; after a gap everything is loaded again. Now and then the table is written to disk.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use database::routes::{RouteUpdate, route_rows, route_rows_since};
+use database::routes::{RouteUpdate, route_rows, route_rows_since, route_version};
 use domain::route::{Builder, RouteTable};
 use tracing::{debug, error, info, warn};
 
@@ -13,6 +14,8 @@ use crate::app::{App, Shared};
 
 /// How often the database is asked when nothing else wakes the task.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long the database may take to answer at the start.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a question for changes may take.
 const REFRESH_LIMIT: Duration = Duration::from_secs(5);
 /// The shortest time between two snapshots.
@@ -22,7 +25,13 @@ const SAVE_PAUSE_FACTOR: u32 = 20;
 
 /// Loads the routes when the program starts: from the database, or, where it does not answer, from disk.
 pub async fn load_first(app: &App) {
-    let Err(why) = load_all(app).await else { return };
+    // A short question first: loading may take its time, a database that does not answer must not.
+    let answers = app.database.within(ANSWER_LIMIT).read(route_version).await.map(drop);
+    let loaded = match answers {
+        Ok(()) => load_all(app).await,
+        Err(why) => Err(why.into()),
+    };
+    let Err(why) = loaded else { return };
     warn!("the routes cannot be loaded from the database: {why:#}");
     if let Some(kept) = app.routes.load_from(&app.routes_disk) {
         warn!(
@@ -94,6 +103,11 @@ pub async fn refresh(app: &App) -> anyhow::Result<()> {
 
 /// Loads everything.
 async fn load_all(app: &App) -> anyhow::Result<()> {
+    if !app.key_is_checked.load(Ordering::Acquire) {
+        // The program was started while the database was away: only now it is known whether this is its key.
+        app.database.check_key(&app.keyring).await?;
+        app.key_is_checked.store(true, Ordering::Release);
+    }
     let begun = app.clock.monotonic();
     let table: RouteTable = app
         .database
