@@ -87,11 +87,11 @@ for mode in redirect stateless stateful; do
       before=$(cpu_ms "$process") memory=$(rss_kib "$process")
       calls=$((rate * seconds))
       (cd "$work" && rm -f ./*_rtt.csv && taskset -c "$others" sipp "$address" -sf "$scenarios/$scenario.xml" -i 127.0.0.1 \
-        -r "$rate" -m "$calls" -nostdin -buff_size 8000000 -timeout $((seconds + 60)) -trace_rtt -rtt_freq 1000 \
+        -r "$rate" -m "$calls" -nostdin -buff_size 8000000 -timeout $((seconds + 60)) -trace_rtt -rtt_freq 100 \
         -trace_stat -stf stat.csv -fd 1 >sipp.out 2>&1) || true
       after=$(cpu_ms "$process")
       failed=$(awk -F';' 'NR == 1 { for (at = 1; at <= NF; at++) column[$at] = at } { bad = $column["FailedCall(C)"] } END { print bad }' "$work/stat.csv")
-      times=$(cat "$work"/*_rtt.csv 2>/dev/null | awk -F';' 'NR > 1 && $2 + 0 > 0 || $2 == "0" { print $2 }' | sort -n |
+      times=$({ cat "$work"/*_rtt.csv 2>/dev/null || true; } | awk -F';' 'NR > 1 && $2 + 0 > 0 || $2 == "0" { print $2 }' | sort -n |
         awk '{ all[NR] = $1 } END { if (NR) print all[int((NR + 1) / 2)], all[int(NR * 0.99) + (NR < 100)] ; else print "- -" }')
       sleep "$rest_seconds"
       rest=$(rss_kib "$process")

@@ -28,6 +28,7 @@ impl Endpoint {
     /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
     /// dialog that goes through us, and someone has to decide.
     pub(super) fn forward_in_dialog(&mut self, request: &mut Message) -> bool {
+        let loop_hash = self.branches.loop_hash(request);
         let mut ways = None;
         // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
         while let Some(found) = self.own_route(request) {
@@ -43,7 +44,7 @@ impl Endpoint {
         request.decrement_max_forwards();
         let way = self.signer.way_of(&ways, request);
         let flow = self.next_hop(request, way);
-        self.forward(request, flow);
+        self.forward(request, loop_hash, flow);
         true
     }
 
@@ -53,7 +54,8 @@ impl Endpoint {
             return Err(EndpointError::Unusable);
         }
         let mut request = request.clone();
-        self.forward(&mut request, flow);
+        let loop_hash = self.branches.loop_hash(&request);
+        self.forward(&mut request, loop_hash, flow);
         Ok(())
     }
 
@@ -105,8 +107,9 @@ impl Endpoint {
         Ok(())
     }
 
-    fn forward(&mut self, request: &mut Message, flow: Flow) {
-        let branch = self.branches.make(request, Kind::Stateless, self.branches.stateless_unique(request));
+    fn forward(&mut self, request: &mut Message, loop_hash: u32, flow: Flow) {
+        let unique = self.branches.stateless_unique(request);
+        let branch = self.branches.make_with(loop_hash, request, Kind::Stateless, unique);
         if request.push_via(&self.via_value(&flow, &branch)).is_ok() {
             self.statistics.forwarded += 1;
             self.transmit(flow, request.bytes().to_vec());

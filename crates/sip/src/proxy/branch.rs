@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use crate::header::name::Name;
 use crate::header::via::{MAGIC_COOKIE, Via};
 use crate::keyed::{Key, Keys};
 use crate::message::Message;
@@ -38,8 +39,13 @@ impl Branches {
     /// A branch for forwarding `request`, as it came: its top Via is the one below ours, and its URI is what would
     /// come again in a loop.
     pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> String {
+        self.make_with(self.loop_hash(request), request, kind, unique)
+    }
+
+    /// The same for a request whose Routes were taken away since it came; `loop_hash` was taken before.
+    pub(crate) fn make_with(&self, loop_hash: u32, request: &Message, kind: Kind, unique: u64) -> String {
         let kind = char::from(kind as u8);
-        let text = format!("z9hG4bK{kind}{:08x}{unique:016x}", self.loop_hash(request));
+        let text = format!("z9hG4bK{kind}{loop_hash:08x}{unique:016x}");
         let seal = self.seal(text.as_bytes(), request.via_top().ok());
         format!("{text}{seal:016x}")
     }
@@ -87,16 +93,19 @@ impl Branches {
         false
     }
 
-    /// Neither the method nor the To tag counts: an INVITE, its CANCEL and its ACK share a branch.
-    fn loop_hash(&self, request: &Message) -> u32 {
+    /// What decides the way of a request, as it came. Routes count (RFC 5393 §4.2): inside a dialog that comes by us
+    /// twice only they tell the first time from the second. Neither the method nor the To tag counts: an INVITE, its
+    /// CANCEL and its ACK share a branch.
+    pub(crate) fn loop_hash(&self, request: &Message) -> u32 {
         let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
-        let hash = self.hash.mac(&[
+        let mut parts: Vec<&[u8]> = vec![
             request.uri_text(),
             request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
             request.call_id().unwrap_or_default(),
             &number,
-        ]);
-        u32::try_from(hash >> 32).unwrap_or(0)
+        ];
+        parts.extend(request.lines(Name::Route));
+        u32::try_from(self.hash.mac(&parts) >> 32).unwrap_or(0)
     }
 
     /// Over the meaning of the Via below, not its spelling: some peers write it anew.

@@ -228,6 +228,32 @@ fn a_loop_is_found_and_a_spiral_is_not() {
     request_id(&events);
 }
 
+/// A dialog may come by us twice, with someone between: its requests have the same URI both times, and other Routes.
+#[test]
+fn a_dialog_may_come_by_us_twice() {
+    let (_, at_agent) = proxied(agent());
+    let route = String::from_utf8(at_agent.list(Name::RecordRoute).next().unwrap().to_vec()).unwrap();
+    let bye = |routes: &str, vias: &str, branch: &str| {
+        format!(
+            "BYE sip:x@192.0.2.77 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.5:4444;branch=z9hG4bK{branch}\r\n{vias}\
+             Route: {routes}\r\nMax-Forwards: 60\r\nFrom: <sip:c@d>;tag=c1\r\nTo: <sip:a@h>;tag=a1\r\n\
+             Call-ID: call-p\r\nCSeq: 2 BYE\r\n\r\n"
+        )
+    };
+    let mut edge = Endpoint::new(config(), &keys(1));
+    let first = bye(&format!("{route}, <sip:192.0.2.50;lr>, {route}"), "", "1");
+    let (sent, _) = input(&mut edge, CALLER, first.clone());
+    assert_eq!(sent[0].flow.remote, address("192.0.2.50:5060"));
+    let forwarded = parse(&sent[0]);
+    let vias: String =
+        forwarded.list(Name::Via).map(|via| format!("Via: {}\r\n", String::from_utf8_lossy(via))).collect();
+    let (sent, _) = input(&mut edge, CALLER, bye(&route, &vias, "2"));
+    assert_eq!(sent[0].flow.remote, address("192.0.2.77:5060"), "the second time it goes on");
+    // Unchanged it is a loop.
+    let looped = bye(&format!("{route}, <sip:192.0.2.50;lr>, {route}"), &vias, "3");
+    assert_eq!(code(&input(&mut edge, CALLER, looped).0[0]), 482);
+}
+
 #[test]
 fn the_same_request_by_two_ways_is_taken_once() {
     let mut edge = Endpoint::new(config(), &keys(1));
