@@ -11,9 +11,9 @@ use crate::world::World;
 const SHORT_SQLITE: u32 = 60;
 const SHORT_POSTGRES: u32 = 15;
 /// How many are made between two kills.
-const A_ROUND: u64 = 6;
+const A_ROUND: u64 = 4;
 /// The longest that a node lives, in milliseconds: it needs a part of that to start.
-const LIFE_MS: u64 = 900;
+const LIFE_MS: u64 = 600;
 
 #[expect(clippy::disallowed_methods, reason = "how long a run is wanted is told by whoever starts it")]
 fn wanted(variable: &str, short: u32) -> u32 {

@@ -10,4 +10,6 @@ mod failpoints;
 mod kills;
 mod nodes;
 mod program;
+mod races;
+mod restore;
 mod world;

@@ -38,10 +38,10 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) clock: SystemClock,
     pub(crate) folder: tempfile::TempDir,
-    settings: String,
+    pub(crate) settings: String,
     simulator: Option<Program>,
     base_url: String,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     postgres: Option<String>,
     nodes: AtomicU32,
     numbers: AtomicU32,
@@ -95,11 +95,43 @@ impl World {
 
     /// Starts a node with further settings.
     pub(crate) fn node_with(&self, further: &str) -> Program {
+        let file = self.settings_file(&format!("listen = \"{}\"\n{further}", free_address()));
+        Program::start(&["serve", "--config", &file], &self.folder.path().join("nodes.log"))
+    }
+
+    /// Starts a node and waits until it serves: its address too.
+    pub(crate) async fn serving(&self) -> (Program, String) {
+        let address = free_address();
+        let file = self.settings_file(&format!("listen = \"{address}\"\n"));
+        let node = Program::start(&["serve", "--config", &file], &self.folder.path().join("nodes.log"));
+        let url = format!("http://{address}");
+        let watch = SystemClock::new();
+        while self.http.get(format!("{url}/live")).send().await.is_err() {
+            assert!(watch.monotonic() < PATIENCE, "{url} does not serve");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        (node, url)
+    }
+
+    fn settings_file(&self, first: &str) -> String {
         let count = self.nodes.fetch_add(1, Ordering::Relaxed);
         let file = self.folder.path().join(format!("node-{count}.toml"));
-        std::fs::write(&file, format!("listen = \"{}\"\n{further}{}", free_address(), self.settings))
+        std::fs::write(&file, format!("{first}{}", self.settings)).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// Runs a command on these settings to its end; what it printed.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let file = self.settings_file("");
+        let output = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .args(args)
+            .args(["--config", &file])
+            .env_remove("SWITCHBOARD_CONFIG")
+            .output()
             .unwrap();
-        Program::start(&["serve", "--config", file.to_str().unwrap()], &self.folder.path().join("nodes.log"))
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     /// A number on sale that was not taken before.
@@ -327,6 +359,11 @@ filter = "info"
 [store]
 supply = "demo"
 prices = {{ US = {{ local = {{ monthly = "1.15" }} }} }}
+[store.limits]
+buys_per_day = 1000000
+[limits]
+requests_per_second = 1000
+requests_burst = 10000
 [purchases]
 look_ups_ms = [50, 300, 1200, 6000]
 late_looks_ms = [7000, 8000, 9000, 10000]
