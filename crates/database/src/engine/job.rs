@@ -123,7 +123,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
 pub(crate) struct Queue {
     room: Arc<Semaphore>,
     inner: Mutex<Waiting>,
+    /// Rung for those who wait for jobs, and for nobody else: a bell that wakes one must wake one who cares.
     arrived: Condvar,
+    /// Rung for those who wait for the end.
+    ended: Condvar,
     closing: Notify,
 }
 
@@ -140,6 +143,7 @@ impl Queue {
             room: Arc::new(Semaphore::new(QUEUE_LIMIT)),
             inner: Mutex::new(Waiting { jobs: VecDeque::new(), closed: false, down: None }),
             arrived: Condvar::new(),
+            ended: Condvar::new(),
             closing: Notify::new(),
         })
     }
@@ -220,7 +224,7 @@ impl Queue {
         let mut waiting = self.lock();
         while !waiting.closed && !until.passed() {
             waiting =
-                self.arrived.wait_timeout(waiting, until.left()).unwrap_or_else(PoisonError::into_inner).0;
+                self.ended.wait_timeout(waiting, until.left()).unwrap_or_else(PoisonError::into_inner).0;
         }
         waiting.closed
     }
@@ -243,9 +247,44 @@ impl Queue {
         self.room.close();
         self.closing.notify_waiters();
         self.arrived.notify_all();
+        self.ended.notify_all();
     }
 }
 
 fn closed() -> DbError {
     DbError::Unavailable("this database has been closed".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that pauses between two attempts to connect must not take the bell from one that works.
+    #[test]
+    fn the_bell_wakes_a_thread_that_serves() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for _ in 0..50 {
+            let queue = Queue::new();
+            let pausing: Vec<_> = (0..3)
+                .map(|_| {
+                    let queue = Arc::clone(&queue);
+                    std::thread::spawn(move || queue.closed_within(Duration::from_secs(60)))
+                })
+                .collect();
+            let serving = {
+                let queue = Arc::clone(&queue);
+                std::thread::spawn(move || queue.pop().map(|job| job.answer(Some(DbError::StaleVersion))))
+            };
+            let (work, answer) = Errand::new(|_: &Tx<'_>| Ok::<(), DbError>(()));
+            let room = runtime.block_on(queue.room()).unwrap();
+            let wait = Duration::from_secs(60);
+            let job =
+                Job { work, is_write: true, begin_by: Deadline::after(wait), may_take: wait, _room: room };
+            queue.push(job).unwrap_or_else(|_| panic!("it takes jobs"));
+            assert_eq!(runtime.block_on(answer), Ok(Err(DbError::StaleVersion)));
+            queue.close();
+            assert_eq!(serving.join().unwrap(), Some(()));
+            assert!(pausing.into_iter().all(|thread| thread.join().unwrap()));
+        }
+    }
 }
