@@ -268,7 +268,8 @@ pub async fn list(State(app): State<Shared>, caller: Caller, query: Query) -> Re
 ///
 /// It takes no calls yet: publish it, and assign it to numbers.
 #[utoipa::path(
-    post, path = "/v1/agents", tag = "Agents", request_body = AgentIn,
+    post, path = "/v1/agents", tag = "Agents", 
+    request_body(content = AgentIn, example = json!({"name": "Support", "draft": {"endpoint": {"type": "stream", "url": "wss://agent.example.com/media"}}})),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key does nothing twice")),
     responses((status = 201, description = "The agent", body = AgentOut))
 )]
@@ -317,7 +318,8 @@ pub async fn find(
 
 /// Rename an agent
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}", tag = "Agents", request_body = AgentPatchIn,
+    patch, path = "/v1/agents/{id}", tag = "Agents", 
+    request_body(content = AgentPatchIn, example = json!({"name": "Support"})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("If-Match" = Option<String>, Header, description = "The ETag that you have read"),
@@ -376,7 +378,8 @@ pub async fn draft_find(
 ///
 /// Calls notice nothing until it is published – or at once in sandbox, where the workspace's `sandbox_follows` is `saved`.
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}/draft", tag = "Agents", request_body = DraftIn,
+    patch, path = "/v1/agents/{id}/draft", tag = "Agents", 
+    request_body(content = DraftIn, example = json!({"language": "en-US", "call_parameters": {"greeting": "Hello"}})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("If-Match" = Option<String>, Header, description = "The ETag that you have read"),

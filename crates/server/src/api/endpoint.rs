@@ -23,6 +23,28 @@ use crate::actions::endpoints::left_out;
 use crate::actions::secrets::{NewSecrets, check_secret};
 use crate::app::{App, Random};
 
+/// What a request with targets in it may be refused for, beside what every body may.
+pub const TARGET_CODES: &[Code] = &[
+    Code::Blank,
+    Code::TooLong,
+    Code::TooMany,
+    Code::ControlCharacter,
+    Code::NotE164,
+    Code::E164Length,
+    Code::BadCountryCode,
+    Code::EmergencyOrShortCode,
+    Code::FallbackLoop,
+    Code::FallbackTooLong,
+    Code::AddressNotAllowed,
+    Code::UrlInvalid,
+    Code::UrlScheme,
+    Code::UrlCredentials,
+    Code::UrlQuery,
+    Code::UrlPort,
+    Code::SecretMasked,
+    Code::SecretWhitespace,
+];
+
 /// What reading targets needs to know, and the secrets that it meets.
 pub struct Reading<'a> {
     plain: Plain,

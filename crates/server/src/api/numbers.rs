@@ -15,7 +15,7 @@ use domain::readiness::Readiness;
 use utoipa_axum::routes;
 
 use super::body::{Body, MaybeBody, Query, parse_flag};
-use super::endpoint::Reading;
+use super::endpoint::{Reading, TARGET_CODES};
 use super::error::Problem;
 use super::fields::{Fields, Json};
 use super::list::{ListKey, Page, PageRequest};
@@ -40,29 +40,11 @@ const SETTINGS: &[Code] = &[
     Code::StaleVersion,
     Code::AmbiguousNumber,
     Code::NumberState,
-    Code::Blank,
-    Code::TooLong,
-    Code::TooMany,
-    Code::ControlCharacter,
     Code::FieldConflict,
     Code::BadCountry,
     Code::BadTimeZone,
     Code::BadLanguage,
     Code::BadSchedule,
-    Code::NotE164,
-    Code::E164Length,
-    Code::BadCountryCode,
-    Code::EmergencyOrShortCode,
-    Code::FallbackLoop,
-    Code::FallbackTooLong,
-    Code::AddressNotAllowed,
-    Code::UrlInvalid,
-    Code::UrlScheme,
-    Code::UrlCredentials,
-    Code::UrlQuery,
-    Code::UrlPort,
-    Code::SecretMasked,
-    Code::SecretWhitespace,
 ];
 const RELEASE: &[Code] = &[
     Code::StaleVersion,
@@ -81,7 +63,7 @@ pub fn routes() -> Routes {
             &[Code::LimitRange, Code::BadCursor, Code::InvalidValue, Code::InvalidId, Code::BadCountry],
         )
         .with(routes!(show), &[Code::AmbiguousNumber])
-        .with(routes!(patch), SETTINGS)
+        .with(routes!(patch), &[SETTINGS, TARGET_CODES].concat())
         .with(routes!(delete), RELEASE)
         .with(
             routes!(assign),

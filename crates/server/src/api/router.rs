@@ -1,6 +1,8 @@
 //! Every route, once: the same declaration gives axum its handler and the OpenAPI document its operation. Which errors an
 //! operation can answer is declared beside it, as codes of the one table.
 
+mod examples;
+
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -158,6 +160,7 @@ pub fn openapi() -> OpenApi {
                 .build(),
         )),
     );
+    let mut document = examples::fill(document);
     super::strict::tighten(&mut document);
     document
 }
@@ -176,7 +179,7 @@ fn documented(
                 all.extend(WITH_BODY);
             }
             if path.contains('{') {
-                all.push(Code::NotFound);
+                all.extend([Code::NotFound, Code::InvalidUtf8]);
             }
             if has_query(operation) {
                 all.extend(WITH_QUERY);

@@ -182,7 +182,8 @@ pub async fn list(
 ///
 /// It can be assigned to numbers once it is published to their environment.
 #[utoipa::path(
-    post, path = "/v1/agents/{id}/variants", tag = "Agents", request_body = VariantIn,
+    post, path = "/v1/agents/{id}/variants", tag = "Agents", 
+    request_body(content = VariantIn, example = json!({"name": "Paris", "attributes": {"site": "paris"}})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key does nothing twice"),
@@ -244,7 +245,8 @@ pub async fn find(
 ///
 /// `position: 1` makes it the default.
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", request_body = VariantPatchIn,
+    patch, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", 
+    request_body(content = VariantPatchIn, example = json!({"name": "Lyon"})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("variant_id" = schema::VariantId, Path, description = "The variant's id"),

@@ -463,7 +463,7 @@ fn note_parse(text: &str) -> Result<String, Refusal> {
 /// Freezes the draft and its variants into the next version, and puts that into sandbox.
 #[utoipa::path(
     post, path = "/v1/agents/{id}/publish", tag = "Agents", operation_id = "agent_publish",
-    request_body(content = Option<PublishIn>, description = "May be left out"),
+    request_body(content = Option<PublishIn>, description = "May be left out", example = json!({"note": "New opening hours"})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key does nothing twice"),
@@ -488,7 +488,8 @@ pub async fn publish(
 ///
 /// From sandbox to pre_release, or from pre_release to live. Live takes only what pre_release runs.
 #[utoipa::path(
-    post, path = "/v1/agents/{id}/promote", tag = "Agents", operation_id = "agent_promote", request_body = PromoteIn,
+    post, path = "/v1/agents/{id}/promote", tag = "Agents", operation_id = "agent_promote", 
+    request_body(content = PromoteIn, example = json!({"from": "sandbox", "to": "pre_release"})),
     params(("id" = schema::AgentId, Path, description = "The agent's id")),
     responses((status = 200, description = "The deployment", body = DeployedOut))
 )]
@@ -511,7 +512,8 @@ pub async fn promote(
 ///
 /// Puts a version that ran in an environment before back there, at once. Others take the way through the environments before it.
 #[utoipa::path(
-    post, path = "/v1/agents/{id}/rollback", tag = "Agents", operation_id = "agent_rollback", request_body = RollbackIn,
+    post, path = "/v1/agents/{id}/rollback", tag = "Agents", operation_id = "agent_rollback", 
+    request_body(content = RollbackIn, example = json!({"environment": "live", "version": 2})),
     params(("id" = schema::AgentId, Path, description = "The agent's id")),
     responses((status = 200, description = "The deployment", body = DeployedOut))
 )]

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::body::Body;
-use super::endpoint::{FallbackIn, FallbackOut, Reading};
+use super::endpoint::{FallbackIn, FallbackOut, Reading, TARGET_CODES};
 use super::error::Problem;
 use super::fields::Json;
 use super::router::Routes;
@@ -24,30 +24,9 @@ use crate::app::Shared;
 
 /// The routes of this file.
 pub fn routes() -> Routes {
-    Routes::new().with(routes!(show), &[]).with(
-        routes!(patch),
-        &[
-            Code::StaleVersion,
-            Code::NameTaken,
-            Code::Blank,
-            Code::TooLong,
-            Code::TooMany,
-            Code::ControlCharacter,
-            Code::BadCountry,
-            Code::BadTimeZone,
-            Code::FallbackLoop,
-            Code::FallbackTooLong,
-            Code::AddressNotAllowed,
-            Code::SecretMasked,
-            Code::SecretWhitespace,
-            Code::UrlInvalid,
-            Code::UrlScheme,
-            Code::UrlCredentials,
-            Code::UrlQuery,
-            Code::UrlPort,
-            Code::NotE164,
-        ],
-    )
+    let codes =
+        [&[Code::StaleVersion, Code::NameTaken, Code::BadCountry, Code::BadTimeZone], TARGET_CODES].concat();
+    Routes::new().with(routes!(show), &[]).with(routes!(patch), &codes)
 }
 
 /// The workspace of the key

@@ -4,6 +4,15 @@
 
 mod calls;
 mod cli;
+mod contract;
+mod errors;
+mod harness;
+mod keys;
 mod line;
+mod numbers;
+mod openapi;
 mod simulator;
+mod store;
+mod tenants;
 mod tidy;
+mod workspace;
