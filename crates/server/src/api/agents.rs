@@ -240,7 +240,7 @@ fn created(state: &AgentState) -> (u16, Value) {
 ///
 /// The oldest first.
 #[utoipa::path(
-    get, path = "/v1/agents", tag = "Agents",
+    get, path = "/v1/agents", tag = "Agents", operation_id = "agent_list",
     params(
         ("search" = Option<String>, Query, description = "A part of the name"),
         ("limit" = Option<u32>, Query, description = "How many, 1 to 200", example = 50),
@@ -268,7 +268,7 @@ pub async fn list(State(app): State<Shared>, caller: Caller, query: Query) -> Re
 ///
 /// It takes no calls yet: publish it, and assign it to numbers.
 #[utoipa::path(
-    post, path = "/v1/agents", tag = "Agents", 
+    post, path = "/v1/agents", tag = "Agents", operation_id = "agent_create", 
     request_body(content = AgentIn, example = json!({"name": "Support", "draft": {"endpoint": {"type": "stream", "url": "wss://agent.example.com/media"}}})),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key does nothing twice")),
     responses((status = 201, description = "The agent", body = AgentOut))
@@ -303,7 +303,7 @@ pub async fn create(
 
 /// Read an agent
 #[utoipa::path(
-    get, path = "/v1/agents/{id}", tag = "Agents",
+    get, path = "/v1/agents/{id}", tag = "Agents", operation_id = "agent_show",
     params(("id" = schema::AgentId, Path, description = "The agent's id")),
     responses((status = 200, description = "The agent", body = AgentOut))
 )]
@@ -318,7 +318,7 @@ pub async fn find(
 
 /// Rename an agent
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}", tag = "Agents", 
+    patch, path = "/v1/agents/{id}", tag = "Agents", operation_id = "agent_patch", 
     request_body(content = AgentPatchIn, example = json!({"name": "Support"})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
@@ -342,7 +342,7 @@ pub async fn update(
 ///
 /// One that still answers numbers is refused, and the refusal names them. Versions stay, for the calls that they took.
 #[utoipa::path(
-    delete, path = "/v1/agents/{id}", tag = "Agents",
+    delete, path = "/v1/agents/{id}", tag = "Agents", operation_id = "agent_delete",
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("If-Match" = Option<String>, Header, description = "The ETag that you have read"),
@@ -361,7 +361,7 @@ pub async fn delete(
 
 /// Read a draft
 #[utoipa::path(
-    get, path = "/v1/agents/{id}/draft", tag = "Agents",
+    get, path = "/v1/agents/{id}/draft", tag = "Agents", operation_id = "draft_show",
     params(("id" = schema::AgentId, Path, description = "The agent's id")),
     responses((status = 200, description = "The draft", body = SavedDraftOut))
 )]
@@ -378,7 +378,7 @@ pub async fn draft_find(
 ///
 /// Calls notice nothing until it is published – or at once in sandbox, where the workspace's `sandbox_follows` is `saved`.
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}/draft", tag = "Agents", 
+    patch, path = "/v1/agents/{id}/draft", tag = "Agents", operation_id = "draft_patch", 
     request_body(content = DraftIn, example = json!({"language": "en-US", "call_parameters": {"greeting": "Hello"}})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),

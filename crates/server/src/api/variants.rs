@@ -149,7 +149,7 @@ fn shown(state: &VariantState) -> Response {
 ///
 /// In their order, the default first. The ETag is the agent's: changing one variant changes it.
 #[utoipa::path(
-    get, path = "/v1/agents/{id}/variants", tag = "Agents",
+    get, path = "/v1/agents/{id}/variants", tag = "Agents", operation_id = "variant_list",
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("limit" = Option<u32>, Query, description = "How many, 1 to 200", example = 50),
@@ -182,7 +182,7 @@ pub async fn list(
 ///
 /// It can be assigned to numbers once it is published to their environment.
 #[utoipa::path(
-    post, path = "/v1/agents/{id}/variants", tag = "Agents", 
+    post, path = "/v1/agents/{id}/variants", tag = "Agents", operation_id = "variant_create", 
     request_body(content = VariantIn, example = json!({"name": "Paris", "attributes": {"site": "paris"}})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
@@ -226,7 +226,7 @@ pub async fn create(
 
 /// Read a variant
 #[utoipa::path(
-    get, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents",
+    get, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", operation_id = "variant_show",
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("variant_id" = schema::VariantId, Path, description = "The variant's id"),
@@ -245,7 +245,7 @@ pub async fn find(
 ///
 /// `position: 1` makes it the default.
 #[utoipa::path(
-    patch, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", 
+    patch, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", operation_id = "variant_patch", 
     request_body(content = VariantPatchIn, example = json!({"name": "Lyon"})),
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
@@ -280,7 +280,7 @@ pub async fn update(
 /// Numbers that carry it keep it until they are reassigned; the default variant answers them once this is published, and a callout
 /// says so. The default itself goes last.
 #[utoipa::path(
-    delete, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents",
+    delete, path = "/v1/agents/{id}/variants/{variant_id}", tag = "Agents", operation_id = "variant_delete",
     params(
         ("id" = schema::AgentId, Path, description = "The agent's id"),
         ("variant_id" = schema::VariantId, Path, description = "The variant's id"),

@@ -153,7 +153,11 @@ pub(crate) fn fill(path: &str) -> String {
         path if path.starts_with("/v1/calls") => "cal",
         _ => "xxx",
     };
-    path.replace("{id}", &format!("{prefix}_01kb5x3a7m0000000000000000"))
+    // What a route cannot do without.
+    let needed = if path.ends_with("/publish-preview") { "?to=sandbox" } else { "" };
+    let path = path
+        .replace("{id}", &format!("{prefix}_01kb5x3a7m0000000000000000"))
         .replace("{variant_id}", "var_01kb5x3a7m0000000000000000")
-        .replace("{version}", "1")
+        .replace("{version}", "1");
+    path + needed
 }
