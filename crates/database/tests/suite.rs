@@ -34,6 +34,8 @@ mod arena;
 mod backup;
 #[path = "suite/calls.rs"]
 mod calls;
+#[path = "suite/durability.rs"]
+mod durability;
 #[path = "suite/engine.rs"]
 mod engine;
 #[path = "suite/findings.rs"]
@@ -54,3 +56,5 @@ mod schema;
 mod secrets;
 #[path = "suite/stock.rs"]
 mod stock;
+#[path = "suite/tls.rs"]
+mod tls;

@@ -22,9 +22,9 @@ const DEADLINE: Duration = Duration::from_millis(800);
 const ANSWERED: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL server of one test's own.
-struct Server {
-    folder: TempDir,
-    url: String,
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    pub(crate) url: String,
 }
 
 fn script(action: &str, folder: &TempDir) -> String {
@@ -35,7 +35,7 @@ fn script(action: &str, folder: &TempDir) -> String {
 }
 
 impl Server {
-    fn start() -> Server {
+    pub(crate) fn start() -> Server {
         let folder = tempfile::tempdir().unwrap();
         // User postgres must be able to pass through.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -49,7 +49,7 @@ impl Server {
         script(action, &self.folder);
     }
 
-    fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let address = Address::Postgres(self.url.clone());
         Settings { deadline: DEADLINE, postgres_connections: 2, ..Settings::new(address) }
     }
@@ -65,7 +65,7 @@ impl Drop for Server {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("it ends in time") });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, future, pin_mut};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError as DbRefusal, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -22,6 +22,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How old a connection to a read-only server must be before we look for a better one.
 const READ_ONLY_AGE: Duration = Duration::from_secs(1);
+
+/// Statements kept ready; there are far fewer, and a list has a few shapes.
+const STATEMENTS_KEPT: usize = 512;
 
 /// Rows of parameters sent before their answers are read.
 const PIPELINE_LIMIT: usize = 512;
@@ -96,8 +99,11 @@ impl<'t> Session<'t> {
             Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => {
                 self.lost_race.set(true);
             }
-            // "cached plan must not change result type": another node has migrated.
-            Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+            // "cached plan must not change result type": another node has migrated. Its words may be in any
+            // language, so it is known by the place that says it.
+            Some(&SqlState::FEATURE_NOT_SUPPORTED)
+                if error.as_db_error().and_then(DbRefusal::routine) == Some("RevalidateCachedQuery") =>
+            {
                 self.statements.borrow_mut().clear();
                 self.lost_race.set(true);
             }
@@ -116,7 +122,11 @@ impl<'t> Session<'t> {
             return Ok(statement.clone());
         }
         let statement = self.wait(self.client.prepare(sql))?;
-        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= STATEMENTS_KEPT {
+            statements.clear();
+        }
+        statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
 
