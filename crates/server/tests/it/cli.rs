@@ -1,5 +1,7 @@
 //! The command line as people use it: the true program, its help, its output and its exit codes.
 
+mod story;
+
 use std::fmt::Write as _;
 use std::process::Command as Process;
 
@@ -56,15 +58,16 @@ fn help_reads_as_it_was_last_reviewed() {
     expect_file!["./cli_help.txt"].assert_eq(&text);
 }
 
-/// Runs the program without any setting of ours, and gives its exit code and what it wrote.
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Process::new(SWITCHBOARD)
-        .args(arguments)
-        .env_clear()
-        .output()
-        .expect("the program was built for this test");
+/// The exit code of a command, and what it wrote.
+fn outcome(command: &mut Process) -> (Option<i32>, String, String) {
+    let output = command.output().expect("the program was built for this test");
     let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
     (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the program without any setting of ours, and gives its exit code and what it wrote.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    outcome(Process::new(SWITCHBOARD).args(arguments).env_clear())
 }
 
 #[test]
@@ -97,15 +100,9 @@ fn a_server_that_is_not_there_is_exit_code_3() {
 
 /// Runs the program with a data folder of its own.
 fn run_in(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Process::new(SWITCHBOARD)
-        .args(arguments)
-        .env_clear()
-        .env("SWITCHBOARD_DATA_DIR", folder.join("data"))
-        .env("SWITCHBOARD_LISTEN", "127.0.0.1:0")
-        .output()
-        .expect("the program was built for this test");
-    let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    let mut command = Process::new(SWITCHBOARD);
+    command.args(arguments).env_clear();
+    outcome(command.env("SWITCHBOARD_DATA_DIR", folder.join("data")).env("SWITCHBOARD_LISTEN", "127.0.0.1:0"))
 }
 
 #[test]
