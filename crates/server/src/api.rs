@@ -42,6 +42,7 @@ pub mod schema;
 pub mod store;
 mod strict;
 pub mod variants;
+pub mod version_shapes;
 pub mod versions;
 pub mod workspace;
 

@@ -95,6 +95,9 @@ pub async fn publish(
             let mut state = load(edit.tx, edit.caller.workspace, agent)?;
             if_match.check(state.agent.revision)?;
             let publication = with_versions(edit.tx, &state, publishing::publish)??;
+            // What numbers lead to may have changed since the draft was saved.
+            let (workspace, content) = (edit.caller.workspace, &state.agent.content);
+            chains::content_check(edit.tx, workspace, agent, &[Environment::Sandbox], content)?;
             published(edit, &mut state, publication, note.as_deref())
         })
     })

@@ -2,10 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that it uses")]
 
+mod agents;
+mod audit;
+mod callouts;
 mod calls;
+mod calls_read;
 mod cli;
 mod contract;
 mod errors;
+mod events;
+mod explain;
 mod harness;
 mod keys;
 mod line;
@@ -15,4 +21,5 @@ mod simulator;
 mod store;
 mod tenants;
 mod tidy;
+mod versions;
 mod workspace;
