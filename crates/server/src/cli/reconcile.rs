@@ -56,9 +56,9 @@ impl ReconcileArgs {
         })?;
         app.database.close().await;
         if self.json {
-            show_json(&report)
+            show_json(&report);
         } else {
-            show(&report)
+            show(&report);
         }
         let believed = report.findings.iter().filter(|finding| finding.is_believed(report.rules)).count();
         if believed == 0 {

@@ -4,6 +4,7 @@ use domain::money::Money;
 use url::{Host, Url};
 
 use super::{Config, ConfigError, Supply};
+use crate::app::failpoint::FAILPOINTS;
 
 impl Config {
     /// Refuses what would be unsafe, or could not work.
@@ -15,6 +16,8 @@ impl Config {
             self.supply(),
             self.prices(),
             self.leases(),
+            self.purchases(),
+            self.failpoint(),
         ];
         refusals.into_iter().flatten().next().map_or(Ok(()), |said| Err(ConfigError::Unsafe(said)))
     }
@@ -114,6 +117,33 @@ impl Config {
         })
     }
 
+    fn purchases(&self) -> Option<String> {
+        let purchases = &self.purchases;
+        for (name, times) in
+            [("look_ups_ms", &purchases.look_ups_ms), ("late_looks_ms", &purchases.late_looks_ms)]
+        {
+            if times.is_empty() || !times.is_sorted() {
+                return Some(format!(
+                    "purchases.{name} must name at least one time, and later ones behind earlier ones: without looking, a number \
+                     whose purchase got no clear answer would be asked for again blindly"
+                ));
+            }
+        }
+        (purchases.posts_max == 0)
+            .then(|| "purchases.posts_max = 0 would never buy anything; use 1 or more".to_owned())
+    }
+
+    fn failpoint(&self) -> Option<String> {
+        let wanted = self.danger_failpoint.as_deref()?;
+        let name = wanted.strip_suffix(":stop").unwrap_or(wanted);
+        (!FAILPOINTS.contains(&name)).then(|| {
+            format!(
+                "danger_failpoint = \"{wanted}\" is no place to crash at; they are {}",
+                FAILPOINTS.join(", ")
+            )
+        })
+    }
+
     fn prices(&self) -> Option<String> {
         let currency = self.store.currency;
         for (country, types) in &self.store.prices {
@@ -205,6 +235,7 @@ mod tests {
             "public_url = \"http://127.0.0.1:7600\"",
             "public_url = \"https://a.example\"\nvoice_fallback_url = \"https://b.example/x\"",
             "store.supply = \"demo\"",
+            "danger_failpoint = \"order_numbers.before_post:stop\"",
         ] {
             assert_eq!(said(settings), None, "{settings}");
         }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -346,11 +345,12 @@ fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
 }
 
 fn settings(folder: &tempfile::TempDir, base_url: &str, postgres: Option<&str>) -> String {
-    let data_dir: PathBuf = folder.path().join("data");
+    let data_dir = folder.path().join("data");
+    let data_dir = data_dir.display();
     let database_url =
         postgres.map(|name| format!("database_url = {:?}\n", postgres_url(name))).unwrap_or_default();
     format!(
-        r#"data_dir = {data_dir:?}
+        r#"data_dir = "{data_dir}"
 {database_url}database_connections = 3
 public_url = "http://127.0.0.1:9"
 drain_timeout_ms = 2000
