@@ -11,8 +11,8 @@ use sip::endpoint::{Config, Endpoint, Event, Listener, Output};
 use sip::proxy::{Exhausted, Failover, Plan, Target};
 use sip::{Flow, Instant, Keys, Message, Method, ResponseBuilder, Source, Status, Transport};
 
-const ROUNDS: usize = 20;
-const CALLS: u32 = 500;
+const ROUNDS: usize = 400;
+const CALLS: u32 = 25;
 
 fn main() {
     for (name, mode) in

@@ -265,7 +265,7 @@ impl Message {
     /// Replaces bytes; the lines from `first_moved` on, and the body, move by the difference.
     fn splice(&mut self, range: Range<usize>, with: &[u8], first_moved: usize) {
         let (gone, come) = (offset(range.len()), offset(with.len()));
-        self.bytes.splice(range, with.iter().copied());
+        replace_bytes(&mut self.bytes, range, with);
         let shift = |at: u32| (at + come).saturating_sub(gone);
         for line in self.index.lines.iter_mut().skip(first_moved) {
             line.start = shift(line.start);
@@ -276,6 +276,18 @@ impl Message {
         self.index.headers_end = shift(self.index.headers_end);
         self.index.body = shift(self.index.body);
     }
+}
+
+/// As `Vec::splice`, which goes byte by byte.
+fn replace_bytes(bytes: &mut Vec<u8>, range: Range<usize>, with: &[u8]) {
+    let length = bytes.len();
+    let end = range.start + with.len();
+    if with.len() > range.len() {
+        bytes.resize(length + with.len() - range.len(), 0);
+    }
+    bytes.copy_within(range.end..length, end);
+    bytes[range.start..end].copy_from_slice(with);
+    bytes.truncate(length + with.len() - range.len());
 }
 
 /// Where `;name` or `;name=value` stands in a Via value.

@@ -129,6 +129,7 @@ pub(crate) enum Timer {
 /// One SIP endpoint: a proxy, a redirect server, a user agent, or all of them.
 pub struct Endpoint {
     pub(crate) config: Config,
+    own: Vec<OwnName>,
     pub(crate) transactions: Slab<Transaction>,
     pub(crate) by_key: KeyedMap<u128, Handle>,
     by_merge_key: KeyedMap<u128, Handle>,
@@ -156,6 +157,7 @@ impl Endpoint {
     pub fn new(config: Config, keys: &Keys) -> Endpoint {
         let map_key = |purpose| Key::derive(&keys.unique, purpose);
         Endpoint {
+            own: config.listeners.iter().map(OwnName::of).collect(),
             config,
             transactions: Slab::new(),
             by_key: KeyedMap::with_hasher(map_key("map")),
@@ -372,12 +374,7 @@ impl Endpoint {
 
     /// Whether a host and port are one of our listeners'.
     pub(crate) fn is_us(&self, host: &Host<'_>, port: Option<u16>) -> bool {
-        self.config.listeners.iter().any(|listener| {
-            let (name, own_port) = split_sent_by(&listener.sent_by);
-            let default = listener.transport.default_port();
-            Host::parse(name.as_bytes()).is_some_and(|own| own.is_same(host))
-                && own_port.unwrap_or(default) == port.unwrap_or(default)
-        })
+        self.own.iter().any(|own| own.port == port.unwrap_or(own.default_port) && own.is_host(host))
     }
 
     pub(crate) fn is_our_via(&self, via: &Via<'_>) -> bool {
@@ -388,6 +385,35 @@ impl Endpoint {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+/// What others call us by, read once.
+#[derive(Debug)]
+struct OwnName {
+    ip: Option<IpAddr>,
+    name: String,
+    port: u16,
+    default_port: u16,
+}
+
+impl OwnName {
+    fn of(listener: &Listener) -> OwnName {
+        let (name, port) = split_sent_by(&listener.sent_by);
+        let default_port = listener.transport.default_port();
+        OwnName {
+            ip: Host::parse(name.as_bytes()).and_then(|host| host.ip()),
+            name: name.to_owned(),
+            port: port.unwrap_or(default_port),
+            default_port,
+        }
+    }
+
+    fn is_host(&self, host: &Host<'_>) -> bool {
+        match host {
+            Host::Name(name) => self.ip.is_none() && self.name.as_bytes().eq_ignore_ascii_case(name),
+            other => self.ip.is_some() && self.ip == other.ip(),
+        }
     }
 }
 

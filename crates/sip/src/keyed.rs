@@ -39,9 +39,19 @@ impl Key {
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> u64 {
         let mut hasher = SipHasher::new(*self);
         for part in parts {
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part);
+            // Each part begins on a word of its own, with its length.
+            hasher.compress(part.len() as u64);
+            let (words, rest) = part.as_chunks::<8>();
+            for word in words {
+                hasher.compress(u64::from_le_bytes(*word));
+            }
+            if !rest.is_empty() {
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                hasher.compress(u64::from_le_bytes(last));
+            }
         }
+        hasher.length = parts.len();
         hasher.finish()
     }
 }

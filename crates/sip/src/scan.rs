@@ -149,27 +149,26 @@ pub(crate) struct Values<'a> {
 /// The end of the first element: the index of the comma, or the length.
 pub(crate) fn element_end(value: &[u8]) -> usize {
     let mut at = 0;
-    let mut in_brackets = false;
-    while let Some(&byte) = value.get(at) {
-        match byte {
-            b'"' if !in_brackets => {
+    while let Some(found) = value.get(at..).and_then(|rest| memchr::memchr3(b'"', b'<', b',', rest)) {
+        at += found;
+        match value[at] {
+            b'"' => {
                 let mut scan = Scan::new(&value[at..]);
                 match scan.quoted() {
-                    Some(_) => at += scan.position() - 1,
+                    Some(_) => at += scan.position(),
                     // A quote that does not end: all that follows belongs to it.
-                    None => at = value.len() - 1,
+                    None => at = value.len(),
                 }
             }
-            b'<' => in_brackets = true,
-            b'>' => in_brackets = false,
-            b',' if !in_brackets => break,
-            _ => {}
+            b'<' => at = memchr::memchr(b'>', &value[at..]).map_or(value.len(), |close| at + close + 1),
+            _ => {
+                work::visited(at);
+                return at;
+            }
         }
-        at += 1;
     }
-    let end = at.min(value.len());
-    work::visited(end);
-    end
+    work::visited(value.len());
+    value.len()
 }
 
 impl<'a> Values<'a> {
@@ -253,23 +252,48 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
+/// What ends a parameter's name: white space and `;="<>,`.
+const NAME_ENDS: u8 = 1;
+/// What ends a parameter's value: white space and `;",`.
+const VALUE_ENDS: u8 = 2;
+
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    loop {
+        table[byte as usize] = match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'"' | b',' => NAME_ENDS | VALUE_ENDS,
+            b'=' | b'<' | b'>' => NAME_ENDS,
+            _ => 0,
+        };
+        if byte == 255 {
+            break;
+        }
+        byte += 1;
+    }
+    table
+};
+
 fn read_param<'a>(scan: &mut Scan<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     if !scan.eat(b';') {
         return None;
     }
     scan.space();
-    let name =
-        scan.take_while(|byte| !is_space(byte) && !matches!(byte, b';' | b'=' | b'"' | b',' | b'<' | b'>'));
+    let name = scan.take_while(|byte| CLASS[usize::from(byte)] & NAME_ENDS == 0);
     if name.is_empty() {
         return None;
     }
-    if !scan.eat_spaced(b'=') {
+    // Nearly always the sign stands right behind the name, and the value right behind it.
+    if !scan.eat(b'=') && !scan.eat_spaced(b'=') {
         return Some((name, None));
+    }
+    if scan.peek().is_some_and(is_space) {
+        scan.space();
     }
     let value = if scan.peek() == Some(b'"') {
         scan.quoted()?
     } else {
-        let value = scan.take_while(|byte| !is_space(byte) && !matches!(byte, b';' | b'"' | b','));
+        let value = scan.take_while(|byte| CLASS[usize::from(byte)] & VALUE_ENDS == 0);
         if value.is_empty() {
             return None;
         }
