@@ -161,6 +161,16 @@ impl Line {
         app.routes.replace(laid.table(workspace, 1));
         app.routes.confirm();
         app.tasks.spawn("record_calls", record_calls::run(app.clone()));
+        Line::on(app, clock, workspace, folder)
+    }
+
+    /// A line into this node.
+    pub(crate) fn on(
+        app: Shared,
+        clock: Arc<TestClock>,
+        workspace: WorkspaceId,
+        folder: tempfile::TempDir,
+    ) -> Line {
         let router = server::serve::router(&app);
         Line { app, clock, router, workspace, _folder: folder }
     }

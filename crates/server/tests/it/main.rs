@@ -17,6 +17,7 @@ mod keys;
 mod line;
 mod numbers;
 mod openapi;
+mod outage;
 mod simulator;
 mod store;
 mod tenants;
