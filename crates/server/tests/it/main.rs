@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do the functions that it uses")]
 
 mod agents;
+mod assignments;
 mod audit;
 mod callouts;
 mod calls;
