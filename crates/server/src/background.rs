@@ -4,6 +4,7 @@
 pub mod build_routes;
 pub mod driver;
 pub mod order_numbers;
+pub mod prune_rows;
 pub mod reconcile_numbers;
 pub mod record_calls;
 pub mod release_numbers;
@@ -19,6 +20,7 @@ pub async fn start(app: &Shared) {
     driver.spawn(order_numbers::OrderNumbers::new(app));
     driver.spawn(release_numbers::ReleaseNumbers::new(app));
     driver.spawn(reconcile_numbers::ReconcileNumbers::new(app));
+    driver.spawn(prune_rows::PruneRows);
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Caller {
         &self,
         at: Timestamp,
         action: &'static str,
-        target: impl ToString,
+        target: impl std::fmt::Display,
         event: EventKind,
     ) -> ChangeBy<'_> {
         ChangeBy { caller: self, at, action, target: target.to_string(), event, before: None, after: None }

@@ -105,7 +105,7 @@ pub async fn number_patch(
     endpoints::addresses_check(app, patch.addresses()).await?;
     let keyring = app.keyring.clone();
     change(app, caller, number, if_match, move |tx, before, now| {
-        refuse_unless(before, "changed", |status| status.holds_the_number())?;
+        refuse_unless(before, "changed", NumberStatus::holds_the_number)?;
         let mut after = before.clone();
         patch.clone().apply(&mut after);
         if after != *before {
@@ -126,7 +126,7 @@ pub async fn number_assign(
 ) -> Result<Number, Failure> {
     caller.may(Permission::NumbersWrite)?;
     change(app, caller, number, if_match, move |tx, before, _| {
-        refuse_unless(before, "assigned", |status| status.holds_the_number())?;
+        refuse_unless(before, "assigned", NumberStatus::holds_the_number)?;
         assignment_check(tx, before, assignment)?;
         let after = Number { assignment: Some(assignment), ..before.clone() };
         Ok(Changed { action: "number.assign", event: EventKind::NumberAssigned, after })

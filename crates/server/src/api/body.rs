@@ -47,7 +47,9 @@ fn update_with(context: &mut Context, value: &Value) {
     match value {
         Value::Array(items) => {
             context.update(format!("[{}", items.len()).as_bytes());
-            items.iter().for_each(|item| update_with(context, item));
+            for item in items {
+                update_with(context, item);
+            }
         }
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();

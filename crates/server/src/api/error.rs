@@ -26,7 +26,7 @@ pub struct Problem {
     /// One entry for each bad field.
     pub errors: Vec<FieldError>,
     /// Headers that belong to it, such as `Retry-After`.
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
 }
 
 /// What is wrong with one field.
@@ -43,6 +43,7 @@ pub struct FieldError {
     pub detail: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
 fn code_as_text<S: serde::Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(code.as_str())
 }
@@ -75,24 +76,20 @@ pub struct ProblemBody {
 impl Problem {
     /// A problem with the sentence for this case.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), errors: Vec::new(), headers: HeaderMap::new() }
+        Problem { code, detail: detail.into(), errors: Vec::new(), headers: Box::default() }
     }
 
     /// All that is wrong with the fields of a request. One error gives the whole its code; several are `validation_failed`.
     pub fn invalid(mut errors: Vec<FieldError>) -> Problem {
         let count = errors.len();
-        let (code, detail) = match errors.as_slice() {
-            [only] => (only.code, format!("{}: {}", only.field, only.detail)),
-            _ => {
-                let mut fields: Vec<&str> =
-                    errors.iter().map(|error| error.field.as_str()).take(10).collect();
-                fields.dedup();
-                let more = if count > fields.len() { " and others" } else { "" };
-                (
-                    Code::ValidationFailed,
-                    format!("{count} errors, in {}{more}; nothing was changed", fields.join(", ")),
-                )
-            }
+        let (code, detail) = if let [only] = errors.as_slice() {
+            (only.code, format!("{}: {}", only.field, only.detail))
+        } else {
+            let mut fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).take(10).collect();
+            fields.dedup();
+            let more = if count > fields.len() { " and others" } else { "" };
+            let detail = format!("{count} errors, in {}{more}; nothing was changed", fields.join(", "));
+            (Code::ValidationFailed, detail)
         };
         errors.truncate(FIELD_ERRORS_MAX);
         Problem { errors, ..Problem::new(code, detail) }
@@ -135,7 +132,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.http_status()).expect("a test checks the table");
         let mut response = status.into_response();
-        response.headers_mut().extend(self.headers.clone());
+        response.headers_mut().extend((*self.headers).clone());
         response.extensions_mut().insert(self);
         response
     }

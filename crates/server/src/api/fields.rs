@@ -206,13 +206,11 @@ impl<'a> Json<'a> {
 
     /// A secret: its text is never repeated in an error.
     pub fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, Refusal>) -> Option<T> {
-        match self.value {
-            Value::String(text) => self.check(parse(text)),
-            _ => {
-                self.refuse(Code::WrongType, "is not a text; expected a text");
-                None
-            }
-        }
+        let Value::String(text) = self.value else {
+            self.refuse(Code::WrongType, "is not a text; expected a text");
+            return None;
+        };
+        self.check(parse(text))
     }
 
     /// True or false.
@@ -328,12 +326,8 @@ mod tests {
             let lock = fields.patch_value("release_lock", Json::boolean);
             let ring = fields.optional("ring_timeout_s", |json| json.integer(5_u16..=120));
             let tags = fields.optional("tags", |json| json.array(2, |json| json.text(parse_label)));
-            let inner = fields.optional("hours", |json| {
-                json.object(|fields| {
-                    let closed = fields.required("closed", Json::boolean);
-                    Some(closed?)
-                })
-            });
+            let inner = fields
+                .optional("hours", |json| json.object(|fields| fields.required("closed", Json::boolean)));
             Some((label, environment?, lock, ring, tags, inner))
         });
         let shown = match outcome {

@@ -160,7 +160,7 @@ pub fn openapi() -> OpenApi {
                 .build(),
         )),
     );
-    let mut document = examples::fill(document);
+    let mut document = examples::fill(&document);
     super::strict::tighten(&mut document);
     document
 }

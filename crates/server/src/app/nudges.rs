@@ -16,4 +16,6 @@ pub struct Nudges {
     pub build_routes: Notify,
     /// A call record waits to be written.
     pub record_calls: Notify,
+    /// There is something to forget.
+    pub prune_rows: Notify,
 }

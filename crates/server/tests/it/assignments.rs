@@ -17,7 +17,7 @@ on_sqlite!(
 
 /// An agent with an endpoint, published to sandbox.
 async fn agent(node: &Node, name: &str) -> String {
-    let draft = json!({"endpoint": {"type": "stream", "url": "wss://127.0.0.1:9/media"}});
+    let draft = json!({"endpoint": {"type": "stream", "url": "wss://127.0.0.1:9999/media"}});
     let made = node.post("/v1/agents", json!({"name": name, "draft": draft})).await;
     assert_eq!(made.status, 201, "{}", made.text);
     made.json()["id"].as_str().unwrap().to_owned()
@@ -32,7 +32,18 @@ async fn a_number_reaches_its_agent_only_where_it_is_published(node: Arc<Node>) 
     let (number, agent) = (node.buy("US").await, agent(&node, "Support").await);
     let path = format!("/v1/numbers/{}/assignment", number["id"].as_str().unwrap());
     let to = |environment: &str| json!({"agent_id": agent, "environment": environment});
-    node.put(&path, to("sandbox")).await.check(expect![[r#""#]]);
+    node.put(&path, to("sandbox")).await.check(expect![[r#"
+        409
+        {
+          "code": "not_published",
+          "detail": "the agent runs nothing in sandbox; publish it there first with POST /v1/agents/{id}/publish",
+          "errors": [],
+          "request_id": "req_…",
+          "status": 409,
+          "title": "The agent runs nothing in that environment",
+          "type": "/docs/errors/not_published"
+        }
+    "#]]);
     publish(&node, &agent).await;
     let assigned = node.put(&path, to("sandbox")).await;
     assert_eq!(assigned.status, 200, "{}", assigned.text);
@@ -80,7 +91,18 @@ async fn a_number_in_use_is_not_given_back(node: Arc<Node>) {
         node.put(&format!("{path}/assignment"), json!({"agent_id": agent, "environment": "sandbox"})).await;
     assert_eq!(assigned.status, 200, "{}", assigned.text);
     let confirm = json!({"confirm": number["phone_number"]});
-    node.post(&format!("{path}/release"), confirm.clone()).await.check(expect![[r#""#]]);
+    node.post(&format!("{path}/release"), confirm.clone()).await.check(expect![[r#"
+        409
+        {
+          "code": "number_in_use",
+          "detail": "+15145550150 is answered by the agent agt_… in sandbox; remove the assignment first, or repeat with ?force=true",
+          "errors": [],
+          "request_id": "req_…",
+          "status": 409,
+          "title": "The number is assigned to an agent",
+          "type": "/docs/errors/number_in_use"
+        }
+    "#]]);
     let forced = node.post(&format!("{path}/release?force=true"), confirm).await;
     assert_eq!((forced.status, forced.json()["status"].as_str()), (200, Some("release_scheduled")));
     assert_eq!(

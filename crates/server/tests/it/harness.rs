@@ -1,6 +1,7 @@
 //! A node for a test: the app on a database of its own (SQLite, or PostgreSQL where the test asks for both), a clock that stands
 //! still, a simulated carrier, and the true router, asked in memory. [`run`] fails a test that leaves a purchase open.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -75,7 +76,8 @@ pub(crate) use on_sqlite;
 pub(crate) struct Node {
     pub(crate) app: Shared,
     pub(crate) clock: Arc<TestClock>,
-    pub(crate) carrier: RunningSimulator,
+    /// Sells as long as the node lives.
+    _carrier: RunningSimulator,
     pub(crate) workspace: WorkspaceId,
     /// The key that requests are made with, unless another is named.
     pub(crate) owner_key: String,
@@ -106,11 +108,11 @@ pub(crate) fn run_with<F: Future<Output = ()>>(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = format!("data_dir = {:?}\n", folder.path().join("data"));
+        let mut config = format!("data_dir = \"{}\"\n", folder.path().join("data").display());
         let name = unique_name();
         if engine == Engine::Postgres {
             admin(&format!("CREATE DATABASE {name}")).await;
-            config += &format!("database_url = {:?}\ndatabase_connections = 3\n", url_of(&name));
+            let _ = write!(config, "database_url = {:?}\ndatabase_connections = 3\n", url_of(&name));
         }
         let node = Arc::new(Node::open(&(config + settings)).await);
         test(node.clone()).await;
@@ -157,7 +159,7 @@ impl Node {
             orders: OrderNumbers::new(&app),
             releases: ReleaseNumbers::new(&app),
             clock,
-            carrier,
+            _carrier: carrier,
             workspace,
             owner_key,
             app,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::Method;
 use domain::permission::BuiltInRole;
 use expect_test::expect;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Node, on_both_engines, on_sqlite};
@@ -173,7 +174,7 @@ async fn fifty_twins_buy_one_number(node: Arc<Node>) {
     let body = json!({"country": "US", "max_monthly_price": {"amount": "2.00", "currency": "USD"}});
     let twins = (0..50).map(|_| {
         let (node, body) = (node.clone(), body.clone());
-        tokio::spawn(async move {
+        async move {
             node.send_as(
                 &node.owner_key,
                 Method::POST,
@@ -182,12 +183,9 @@ async fn fifty_twins_buy_one_number(node: Arc<Node>) {
                 &[("idempotency-key", "twins")],
             )
             .await
-        })
+        }
     });
-    let mut answers = Vec::new();
-    for twin in twins.collect::<Vec<_>>() {
-        answers.push(twin.await.unwrap());
-    }
+    let answers = join_all(twins).await;
     assert!(
         answers.iter().all(|answer| answer.status == 202 && answer.text == answers[0].text),
         "{answers:?}"
@@ -203,7 +201,7 @@ async fn twenty_buyers_of_one_number(node: Arc<Node>) {
     let quote = found["data"][0]["quote_id"].clone();
     let buyers = (0..20).map(|buyer| {
         let (node, body) = (node.clone(), json!({"quote_id": quote}));
-        tokio::spawn(async move {
+        async move {
             let key = format!("buyer-{buyer}");
             node.send_as(
                 &node.owner_key,
@@ -213,11 +211,10 @@ async fn twenty_buyers_of_one_number(node: Arc<Node>) {
                 &[("idempotency-key", &key)],
             )
             .await
-        })
+        }
     });
     let (mut bought, mut refused) = (0, 0);
-    for buyer in buyers.collect::<Vec<_>>() {
-        let answer = buyer.await.unwrap();
+    for answer in join_all(buyers).await {
         match (answer.status, answer.code().as_str()) {
             (202, _) => bought += 1,
             (409, "purchase_in_progress") => refused += 1,
@@ -236,7 +233,7 @@ async fn twenty_buyers_of_one_number(node: Arc<Node>) {
 async fn the_daily_limit_holds_under_a_rush(node: Arc<Node>) {
     let buyers = (0..40).map(|buyer| {
         let node = node.clone();
-        tokio::spawn(async move {
+        async move {
             let key = format!("rush-{buyer}");
             let country = ["US", "CA", "FR"][buyer % 3];
             let body =
@@ -249,11 +246,10 @@ async fn the_daily_limit_holds_under_a_rush(node: Arc<Node>) {
                 &[("idempotency-key", &key)],
             )
             .await
-        })
+        }
     });
     let mut codes = std::collections::BTreeMap::new();
-    for buyer in buyers.collect::<Vec<_>>() {
-        let answer = buyer.await.unwrap();
+    for answer in join_all(buyers).await {
         let what = if answer.status == 202 { "bought".to_owned() } else { answer.code() };
         *codes.entry(what).or_insert(0) += 1;
     }

@@ -7,8 +7,8 @@ use utoipa::openapi::OpenApi;
 const DEPTH_MAX: usize = 8;
 
 /// The document with an example at every successful JSON answer that has none.
-pub(super) fn fill(document: OpenApi) -> OpenApi {
-    let mut value = serde_json::to_value(&document).expect("the document serialises");
+pub(super) fn fill(document: &OpenApi) -> OpenApi {
+    let mut value = serde_json::to_value(document).expect("the document serialises");
     let whole = value.clone();
     for item in value["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut()) {
         for operation in item.as_object_mut().into_iter().flat_map(|item| item.values_mut()) {
