@@ -9,6 +9,7 @@ pub mod backup;
 pub mod callouts;
 pub mod calls;
 pub mod client;
+pub mod demo;
 pub mod doctor;
 pub mod keys;
 pub mod migrate;
@@ -45,6 +46,7 @@ pub struct Cli {
 enum Command {
     // Serving.
     Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
     Simulator(SimulatorArgs),
     // Clients of the API.
     Numbers(numbers::NumbersArgs),
@@ -86,6 +88,7 @@ impl Cli {
     async fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Serve(args) => args.run().await,
+            Command::Demo(args) => args.run().await,
             Command::Numbers(args) => args.run().await,
             Command::Agents(args) => args.run().await,
             Command::Callouts(args) => args.run().await,

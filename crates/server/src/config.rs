@@ -25,7 +25,7 @@ use domain::purchase::Schedule;
 use serde::Deserialize;
 use url::Url;
 
-pub use self::client::ClientEnvironment;
+pub use self::client::{ClientEnvironment, no_color};
 pub use self::load::{CONFIG_FILE_DEFAULT, ConfigError};
 pub use self::network::{AllowedAddress, Network};
 pub use self::secret::Secret;

@@ -69,7 +69,7 @@ pub fn router(app: &Shared) -> Router {
 }
 
 /// Ends with SIGTERM or an interrupt from the keyboard.
-async fn wait_for_signal(stop: CancellationToken) {
+pub async fn wait_for_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

@@ -11,8 +11,11 @@ use tracing::{debug, error, info, warn};
 use crate::app::Shared;
 use crate::record::{Entry, Note, Recorder, Spool, write};
 
-/// How many notes are written at once.
-const BATCH_MAX: usize = 200;
+/// How many notes are written at once, at most: a batch holds locks that others wait for.
+const BATCH_MAX: usize = 100;
+/// By how much the next batch is smaller after one that could not be written in time. A database that is merely slow takes small
+/// ones; without this it would be given the same large one for ever.
+const BATCH_SHRINK: usize = 4;
 /// How many batches of the spool are written between two looks at the queue.
 const REPLAY_BATCHES_MAX: usize = 10;
 /// How long writing a batch may take before it goes to the spool.
@@ -40,14 +43,16 @@ pub async fn run(app: Shared) {
         database: app.database.within(WRITE_LIMIT),
         recorder: app.recorder.clone(),
         spool,
+        batch: BATCH_MAX,
         is_down: false,
     };
     let stopping = app.tasks.stopping();
     let mut queue = app.recorder.reader().await;
     loop {
         let mut notes = Vec::new();
+        let batch = writer.batch;
         tokio::select! {
-            _ = queue.recv_many(&mut notes, BATCH_MAX) => {}
+            _ = queue.recv_many(&mut notes, batch) => {}
             () = tokio::time::sleep(RETRY_PAUSE), if writer.has_spooled() => {}
             () = stopping.cancelled() => break,
         }
@@ -60,6 +65,8 @@ struct Writer {
     database: Database,
     recorder: Recorder,
     spool: Option<Spool>,
+    /// How many notes are written at once now.
+    batch: usize,
     /// Whether the last try failed: told once, not for each batch.
     is_down: bool,
 }
@@ -105,6 +112,7 @@ impl Writer {
         match written.await {
             Ok(()) => {
                 self.recorder.written.inc_by(entries.len() as u64);
+                self.batch = (self.batch * 2).min(BATCH_MAX);
                 if std::mem::take(&mut self.is_down) {
                     info!("calls are written to the database again");
                 }
@@ -112,6 +120,7 @@ impl Writer {
             }
             Err(why) if is_away(&why) => {
                 self.tell_down(&why);
+                self.batch = (self.batch / BATCH_SHRINK).max(1);
                 entries.to_vec()
             }
             Err(why) => {
@@ -194,8 +203,9 @@ impl Writer {
                 return;
             }
             let Some(mut spool) = self.spool.take() else { return };
+            let batch = self.batch;
             let peeked = tokio::task::spawn_blocking(move || {
-                let result = spool.peek(BATCH_MAX);
+                let result = spool.peek(batch);
                 (spool, result)
             });
             let Ok((spool, result)) = peeked.await else { return };

@@ -39,3 +39,9 @@ impl ClientEnvironment {
         }
     }
 }
+
+/// Whether the user asks for no colours, as <https://no-color.org> says it.
+#[expect(clippy::disallowed_methods, reason = "this folder is the one place that may read the environment")]
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::callbacks::{self, Callback, Failure, Reply, StatusReports, Via, call_params, remark};
@@ -83,6 +84,8 @@ pub(super) struct Follower {
     pub(super) hangup_after: Option<Duration>,
     /// Set once the fallback has been asked; it is not asked twice.
     falling_back: bool,
+    /// The callback that told of the call's end to a verb that was under way.
+    notified: Option<JoinHandle<Result<Reply, Failure>>>,
     /// Where the document that is being followed came from.
     base: Option<String>,
 }
@@ -106,6 +109,7 @@ impl Follower {
             constant,
             hangup_after: None,
             falling_back: false,
+            notified: None,
             base: None,
         }
     }
@@ -145,6 +149,9 @@ impl Follower {
         end(&self.shared, &self.sid, status);
         self.reports.report(&self.shared, &self.sid, "completed", status.name());
         self.reports.finish(&self.shared, &self.sid).await;
+        if let Some(notified) = self.notified.take() {
+            let _ = notified.await;
+        }
         if let Some(call) = self.shared.lock().calls.by_sid(&self.sid) {
             call.settled.send_replace(true);
         }
@@ -370,10 +377,10 @@ impl Follower {
     }
 
     /// Sends a callback whose answer nobody will follow, because the call is over.
-    pub(super) fn notify(&self, operation: &'static str, url: &str, via: Via, extra: &Form) {
+    pub(super) fn notify(&mut self, operation: &'static str, url: &str, via: Via, extra: &Form) {
         let callback = Callback { operation, url: url.to_owned(), via, params: self.params(extra) };
-        // The task goes on without us; its outcome is in the timeline.
-        drop(callbacks::send(&self.shared, &self.sid, callback));
+        // Whoever waits for the call to be settled waits for it too; its outcome is in the timeline. A call ends once.
+        self.notified = Some(callbacks::send(&self.shared, &self.sid, callback));
     }
 
     /// Lets carrier time pass.
