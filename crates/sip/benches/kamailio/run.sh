@@ -61,14 +61,15 @@ started+=($!)
 sleep 1
 
 port=$((31000 + RANDOM % 5000))
+# Each in a session of its own, as a service would be: a busy machine shares time by sessions.
 start() { # who, mode: sets `process` and `address`
   port=$((port + 1))
   address=127.0.0.1:$port
   if [ "$1" = edge ]; then
-    taskset -c 0 "$edge" "$2" "$address" "127.0.0.1:$agent_port" >/dev/null 2>"$work/edge.err" &
+    taskset -c 0 setsid "$edge" "$2" "$address" "127.0.0.1:$agent_port" >/dev/null 2>"$work/edge.err" &
   else
     sed -e "s|@MODULES@|$modules|" -e "s|@TARGET@|127.0.0.1:$agent_port|g" "$here/kamailio.cfg" >"$work/kamailio.cfg"
-    taskset -c 0 kamailio -f "$work/kamailio.cfg" -A "MODE_${2^^}" -l "udp:$address" -x tlsf -X tlsf -m 512 -M 32 \
+    taskset -c 0 setsid kamailio -f "$work/kamailio.cfg" -A "MODE_${2^^}" -l "udp:$address" -x tlsf -X tlsf -m 512 -M 32 \
       -DD -E -Y "$work" >"$work/kamailio.err" 2>&1 &
   fi
   process=$!
