@@ -199,7 +199,7 @@ impl EndpointArgs {
             ("stream", "url", self.stream),
             ("sip", "uri", self.sip),
             ("phone", "phone_number", self.phone),
-            ("webhook", "url", self.webhook),
+            ("webhook", "webhook_url", self.webhook),
         ];
         kinds.into_iter().find_map(|(kind, name, value)| Some(json!({ "type": kind, name: value? })))
     }
