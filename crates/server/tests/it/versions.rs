@@ -334,14 +334,9 @@ async fn versions_tell_what_they_changed(node: Arc<Node>) {
 
 async fn publishing_twice_at_once_makes_one_version(node: Arc<Node>) {
     let agent = made(&node, "Support").await;
-    let publish = |_| {
-        let (node, path) = (node.clone(), format!("/v1/agents/{agent}/publish"));
-        tokio::spawn(async move { node.send(Method::POST, &path, None).await })
-    };
-    let mut statuses = Vec::new();
-    for answer in (0..8).map(publish).collect::<Vec<_>>() {
-        statuses.push(answer.await.unwrap().status);
-    }
+    let path = format!("/v1/agents/{agent}/publish");
+    let answers = futures_util::future::join_all((0..8).map(|_| node.send(Method::POST, &path, None))).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
 }

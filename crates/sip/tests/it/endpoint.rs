@@ -245,8 +245,11 @@ fn a_dialog_may_come_by_us_twice() {
     let (sent, _) = input(&mut edge, CALLER, first.clone());
     assert_eq!(sent[0].flow.remote, address("192.0.2.50:5060"));
     let forwarded = parse(&sent[0]);
-    let vias: String =
-        forwarded.list(Name::Via).map(|via| format!("Via: {}\r\n", String::from_utf8_lossy(via))).collect();
+    let vias: String = forwarded
+        .list(Name::Via)
+        .map(|via| format!("Via: {}\r\n", String::from_utf8_lossy(via)))
+        .collect::<Vec<_>>()
+        .concat();
     let (sent, _) = input(&mut edge, CALLER, bye(&route, &vias, "2"));
     assert_eq!(sent[0].flow.remote, address("192.0.2.77:5060"), "the second time it goes on");
     // Unchanged it is a loop.
