@@ -3,6 +3,9 @@
 
 mod examples;
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -19,6 +22,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::error::{ERROR_PAGES, FieldError, PROBLEM_JSON, Problem, ProblemBody};
+use super::fields::nearest;
 use super::{
     agents, answer, audit, auth, callouts, calls, docs, events, health, keys, numbers, roles, routes, store,
     variants, versions, workspace,
@@ -26,7 +30,7 @@ use super::{
 use crate::app::Shared;
 
 /// What every route can answer.
-const ALWAYS: &[Code] = &[Code::Internal, Code::Timeout, Code::Overloaded];
+const ALWAYS: &[Code] = &[Code::Internal, Code::Timeout];
 /// What every route with a key can answer.
 const WITH_KEY: &[Code] = &[
     Code::KeyInUrl,
@@ -225,14 +229,26 @@ fn document_errors(operation: &mut Operation, codes: &[Code]) {
     }
 }
 
-async fn no_such_route(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        Code::NotFound,
-        format!(
-            "there is no address {}; {method} what you mean as the reference under /docs lists it",
-            shown(uri.path())
-        ),
-    )
+async fn no_such_route(uri: Uri) -> Problem {
+    let advice = match nearest_collection(uri.path()) {
+        Some(collection) => format!("did you mean /v1/{collection}?"),
+        None => "the reference under /docs lists what there is".to_owned(),
+    };
+    Problem::new(Code::NotFound, format!("there is no address {}; {advice}", shown(uri.path())))
+}
+
+/// The collection that a mistyped path may have meant.
+fn nearest_collection(path: &str) -> Option<&'static str> {
+    static COLLECTIONS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let paths = openapi().paths.paths;
+        paths
+            .keys()
+            .filter_map(|path| path.strip_prefix("/v1/")?.split('/').next().map(str::to_owned))
+            .collect()
+    });
+    let asked = path.trim_start_matches('/').trim_start_matches("v1/").split('/').next()?;
+    let known: Vec<&'static str> = COLLECTIONS.iter().map(String::as_str).collect();
+    nearest(asked, &known)
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Problem {

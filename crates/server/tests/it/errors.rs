@@ -160,7 +160,8 @@ async fn values_that_cannot_be_meant(node: Arc<Node>) {
 
 async fn addresses_that_do_not_exist(node: Arc<Node>) {
     for (method, path, status, code, part) in [
-        (Method::GET, "/v1/nubmers", 404, "not_found", "/docs"),
+        (Method::GET, "/v1/nubmers", 404, "not_found", "did you mean /v1/numbers?"),
+        (Method::GET, "/v2/things", 404, "not_found", "/docs"),
         (Method::GET, "/v1/numbers/num_x", 404, "not_found", "num_"),
         (Method::GET, "/v1/numbers/agt_01kb5x3a7m0000000000000000", 404, "not_found", "num_"),
         (Method::GET, "/v1/numbers/+999", 404, "not_found", "E.164"),
