@@ -16,8 +16,9 @@ demo:
 run *args:
     cargo run --release -- serve {{args}}
 
-fmt:
-    cargo fmt --all
+# Fifty signed calls a second, two minutes each with the database killed, frozen, slow, read-only; needs SWITCHBOARD_TEST_POSTGRES_URL
+outage:
+    SWITCHBOARD_TEST_OUTAGE_S=120 cargo test --release -p server --test it outage:: -- --nocapture --test-threads=1
 
 doc:
     cargo doc --workspace --no-deps --document-private-items --open
