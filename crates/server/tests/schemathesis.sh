@@ -95,6 +95,10 @@ CONF
   cat >"$folder/schemathesis.toml" <<'CONF'
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "400", "401", "403", "404", "409", "412", "422", "429"]
+
+# A stale If-Match is refused before the body is looked at.
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "429"]
 CONF
   local outcome=0
   # In its folder, since it leaves its own notes where it runs.

@@ -169,8 +169,7 @@ impl Query {
                     "the query string is not UTF-8; percent-encode it as UTF-8",
                 ));
             }
-            // An empty parameter (`?search=`) is what forms send for "not set".
-            if !value.is_empty() && map.insert(name.to_string(), Value::from(value.as_ref())).is_some() {
+            if map.insert(name.to_string(), Value::from(value.as_ref())).is_some() {
                 errors.push(FieldError {
                     field: name.chars().take(64).collect(),
                     code: Code::FieldConflict,
@@ -235,7 +234,7 @@ mod tests {
     #[test]
     fn a_query_is_read_once_each() {
         let query = Query::parse("search=777&label=&country=US").unwrap();
-        assert_eq!(query.without(&["country"]), r#"{"search":"777"}"#);
+        assert_eq!(query.without(&["country"]), r#"{"search":"777","label":""}"#, "empty is not absent");
         assert_eq!(Query::parse("a=1&a=2").map(|_| ()).unwrap_err().code, Code::FieldConflict);
         assert_eq!(Query::parse("a=%ff").map(|_| ()).unwrap_err().code, Code::InvalidUtf8);
     }

@@ -37,7 +37,11 @@ impl IdempotencyKey {
         if sent.next().is_some() {
             return Err(invalid("was sent twice"));
         }
-        let text = value.to_str().map_err(|_| invalid("has characters that are not visible ASCII"))?;
+        let text = value
+            .to_str()
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+            .ok_or_else(|| invalid("has characters that are not visible ASCII"))?;
         if text.is_empty() || text.len() > KEY_CHARS_MAX {
             return Err(invalid(&format!("has {} characters", text.len())));
         }

@@ -148,9 +148,11 @@ async fn buy(
         let max_monthly_price = fields.optional("max_monthly_price", money);
         let label = fields.optional("label", |json| json.text(parse_label));
         let assignment = fields.optional("assignment", |json| json.object(assignment_fields));
-        let wanted = if fields.has("quote_id") {
+        // Null is as good as absent.
+        let sent = |fields: &Fields<'_>, name| fields.peek(name).is_some_and(|value| !value.is_null());
+        let wanted = if sent(fields, "quote_id") {
             for other in ["country", "type", "area_code", "max_monthly_price"] {
-                if fields.has(other) {
+                if sent(fields, other) {
                     fields.refuse(
                         other,
                         Refusal::new(
@@ -162,10 +164,8 @@ async fn buy(
             }
             Wanted::Quote(quote_id?)
         } else {
-            for (name, there) in
-                [("country", fields.has("country")), ("max_monthly_price", fields.has("max_monthly_price"))]
-            {
-                if !there {
+            for name in ["country", "max_monthly_price"] {
+                if !sent(fields, name) {
                     fields.refuse(
                         name,
                         Refusal::new(

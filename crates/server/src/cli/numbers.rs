@@ -62,7 +62,7 @@ enum NumbersCommand {
                       same command again with that --idempotency-key and see the same purchase.\n\n\
                       Examples:\n  switchboard numbers buy QUOTE_ID --label Reception\n  \
                       switchboard numbers buy --country US --area-code 415 --max-monthly-price 2.00\n  \
-                      switchboard numbers buy --country FR --agent Support --environment live"
+                      switchboard numbers buy --country FR --max-monthly-price 2.00 --agent Support --environment live"
     )]
     Buy(BuyArgs),
     /// Send a number's calls to an agent

@@ -321,11 +321,14 @@ fn every_rule_holds_everywhere() {
     let files = files();
     let mut broken = String::new();
     for rule in RULES {
+        let mut looked_at = 0;
         for (path, text) in files.iter().filter(|(path, _)| (rule.applies)(path)) {
+            looked_at += 1;
             for breach in breaches(rule, path, text) {
                 let _ = write!(broken, "{breach}\n    {}\n", rule.law);
             }
         }
+        assert!(looked_at > 0, "no file is held to this rule, so it looks in the wrong place: {}", rule.law);
     }
     assert!(broken.is_empty(), "\n{broken}");
 }

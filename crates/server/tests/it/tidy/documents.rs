@@ -57,6 +57,12 @@ fn the_map_names_only_what_exists() {
         |path: &str| matches!(path, "crates/domain/src/number.rs" | "crates/server/src/api" | "README.md");
     let sample = "See `domain/number.rs`, `api/`, `README.md`, `/v1/numbers`, `numbers::buy` and `api/ghost.rs`.\n```\n`gone.rs`\n```\n";
     assert_eq!(dead_paths(sample, &exists), ["api/ghost.rs"]);
+    let mut dead = Vec::new();
+    for (path, text) in files().iter().filter(|(path, _)| is_document(path)) {
+        let found = dead_paths(text, &|name| root().join(name).exists());
+        dead.extend(found.into_iter().map(|name| format!("{path} names {name}")));
+    }
+    assert_eq!(dead, Vec::<String>::new());
 }
 
 /// What `docs/guide/errors.md` must be: made from the error table, never written by hand.
@@ -131,6 +137,12 @@ fn commands_in(document: &str) -> Vec<Vec<String>> {
     found
 }
 
+/// Documents about this program. Those beside a crate have readers of their own.
+fn is_document(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|end| end == "md")
+        && (!path.contains('/') || path.starts_with("docs/"))
+}
+
 fn wrong_commands(document: &str) -> Vec<String> {
     let command = server::cli::Cli::command();
     let is_no_error = |kind| matches!(kind, ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -153,6 +165,9 @@ fn commands_in_documents_are_commands_of_the_program() {
     assert_eq!(commands_in(sample).len(), 3);
     assert_eq!(commands_in(sample)[1][5], "a b");
     assert_eq!(wrong_commands(sample).len(), 1, "{:?}", wrong_commands(sample));
+    for (path, text) in files().iter().filter(|(path, _)| is_document(path)) {
+        assert_eq!(wrong_commands(text), Vec::<String>::new(), "in {path}");
+    }
 }
 
 #[test]
