@@ -1,7 +1,7 @@
 //! Calls, as they were kept. Nothing is changed here: callbacks and the recorder write what is read.
 
 pub use database::calls::{Call, CallEvent, CallFilter};
-use database::{agents, calls, numbers};
+use database::{calls, numbers};
 use domain::error::{Code, Refusal};
 use domain::id::{CallId, NumberId};
 use domain::number::E164;
@@ -33,11 +33,6 @@ pub async fn call_list(
     app.database
         .try_read(move |read| {
             let mut filter = filter.clone();
-            if let Some(agent) = filter.agent
-                && agents::agent_find(read, workspace, agent)?.is_none()
-            {
-                return Ok(Vec::new());
-            }
             filter.number = match number {
                 None => None,
                 Some(NumberRef::Id(id)) => Some(id),

@@ -90,7 +90,12 @@ async fn calls_are_listed_filtered_and_read(node: Arc<Node>) {
         ("?number=%2B14155550199".to_owned(), vec![]),
         ("?environment=live&direction=inbound&status=completed&after=2026-11-21T22:02:00Z&before=2026-11-21T22:03:00Z".to_owned(), vec![second.as_str()]),
         ("?environment=sandbox".to_owned(), vec![]),
-        (format!("?agent_id={}", AgentId::from_bits(7)), vec![]),
+        // Calls outlive their agents.
+        (
+            format!("?agent_id={}", AgentId::from_bits(7)),
+            vec![third.as_str(), second.as_str(), first.as_str()],
+        ),
+        (format!("?agent_id={}", AgentId::from_bits(8)), vec![]),
     ] {
         assert_eq!(found(&node, &query).await, expected, "{query}");
     }
