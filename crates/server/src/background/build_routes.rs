@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use database::routes::{RouteUpdate, route_rows, route_rows_since, route_version};
 use domain::route::{Builder, RouteTable};
+use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use crate::app::{App, Shared};
@@ -52,6 +53,8 @@ pub async fn run(app: Shared) {
     let mut changes = app.database.changes();
     let mut was_failing = false;
     let mut save_after = Duration::ZERO;
+    // Beside the loop: however slow the disk is, changes are followed meanwhile.
+    let mut saving: JoinSet<Duration> = JoinSet::new();
     loop {
         match refresh(&app).await {
             Ok(()) if std::mem::take(&mut was_failing) => info!("the routes are up to date again"),
@@ -62,19 +65,29 @@ pub async fn run(app: Shared) {
                 warn!("the routes cannot be brought up to date, calls go on by those of before: {why:#}");
             }
         }
-        let begun = app.clock.monotonic();
-        if begun >= save_after && save_if_changed(&app).await {
-            let took = app.clock.monotonic().saturating_sub(begun);
-            save_after = begun + SAVE_PAUSE.max(took * SAVE_PAUSE_FACTOR);
+        if saving.is_empty() && app.clock.monotonic() >= save_after && is_to_be_saved(&app) {
+            let app = app.clone();
+            saving.spawn(async move {
+                let begun = app.clock.monotonic();
+                save(&app).await;
+                app.clock.monotonic().saturating_sub(begun)
+            });
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
             changed = changes.changed() => if changed.is_err() { tokio::time::sleep(PERIOD).await },
             () = app.nudges.build_routes.notified() => {}
+            Some(saved) = saving.join_next() => {
+                let took = saved.unwrap_or_default();
+                save_after = app.clock.monotonic() + SAVE_PAUSE.max(took * SAVE_PAUSE_FACTOR);
+            }
             () = stopping.cancelled() => break,
         }
     }
-    save_if_changed(&app).await;
+    while saving.join_next().await.is_some() {}
+    if is_to_be_saved(&app) {
+        save(&app).await;
+    }
 }
 
 /// Brings the table up to date with the database.
@@ -136,12 +149,15 @@ async fn load_all(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the table to disk if it is another than the one there. Whether it tried.
-async fn save_if_changed(app: &App) -> bool {
+/// Whether the table is another than the one on disk.
+fn is_to_be_saved(app: &App) -> bool {
+    let confirmed = app.routes.unconfirmed_for().is_some();
+    confirmed && app.routes.current().version() != app.routes_disk.version()
+}
+
+/// Writes the table to disk.
+async fn save(app: &App) {
     let table = app.routes.current();
-    if app.routes.unconfirmed_for().is_none() || table.version() == app.routes_disk.version() {
-        return false;
-    }
     let disk = Arc::clone(&app.routes_disk);
     let saved = tokio::task::spawn_blocking(move || disk.save(&table)).await;
     if let Err(why) = saved.map_err(anyhow::Error::from).and_then(|saved| Ok(saved?)) {
@@ -149,5 +165,4 @@ async fn save_if_changed(app: &App) -> bool {
             "the route snapshot cannot be written, so a start without the database would use an old one: {why:#}"
         );
     }
-    true
 }
