@@ -234,7 +234,8 @@ mod tests {
     #[test]
     fn a_query_is_read_once_each() {
         let query = Query::parse("search=777&label=&country=US").unwrap();
-        assert_eq!(query.without(&["country"]), r#"{"search":"777","label":""}"#, "empty is not absent");
+        let rest: Value = serde_json::from_str(&query.without(&["country"])).unwrap();
+        assert_eq!(rest, json!({"search": "777", "label": ""}), "empty is not absent");
         assert_eq!(Query::parse("a=1&a=2").map(|_| ()).unwrap_err().code, Code::FieldConflict);
         assert_eq!(Query::parse("a=%ff").map(|_| ()).unwrap_err().code, Code::InvalidUtf8);
     }
