@@ -2,8 +2,8 @@
 //! started in one process and a folder of its own; a visitor with an API key then does, over HTTP, what a team would do, and
 //! each step is told as it happens.
 //!
-//! Switchboard runs here as it does in `serve`; only its settings differ, and they stand in [`settings`]. What is done is
-//! [`story`]; how it looks on the terminal is `page`.
+//! Switchboard runs here as it does in `serve`; only its settings differ, and they stand in `settings`. What is done is
+//! `story`; how it looks on the terminal is `page`.
 
 pub mod agent;
 mod door;

@@ -168,6 +168,7 @@ async fn calls_are_listed_filtered_and_read(node: Arc<Node>) {
 async fn filters_are_refused_clearly(node: Arc<Node>) {
     for (query, status, code) in [
         ("outcome=lost", 422, "invalid_value"),
+        ("outcome=", 422, "invalid_value"),
         ("number=num_x", 422, "invalid_id"),
         ("number=%2B1415", 422, "e164_length"),
         ("after=yesterday", 422, "invalid_value"),
@@ -178,6 +179,4 @@ async fn filters_are_refused_clearly(node: Arc<Node>) {
         let refused = node.get(&format!("/v1/calls?{query}")).await;
         assert_eq!((refused.status, refused.code().as_str()), (status, code), "{query}: {}", refused.text);
     }
-    let nothing: Value = node.get("/v1/calls?outcome=").await.json();
-    assert_eq!(nothing["data"], json!([]), "an empty filter is none");
 }
