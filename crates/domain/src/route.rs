@@ -1,6 +1,6 @@
 //! Routes: what is done with one call, with every reason.
 //!
-//! [`row`] is what the database gives; [`RouteTable`] is made of it, immutable and in memory; [`decide`] looks one call up in
+//! [`row`] is what the database gives; [`RouteTable`] is made of it, immutable and in memory; [`decide()`] looks one call up in
 //! a table and answers, without allocating; [`Explained`] is the same answer in words. [`snapshot`] turns a table into bytes
 //! and back, for a restart without a database.
 

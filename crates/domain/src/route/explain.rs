@@ -1,5 +1,5 @@
 //! A decision in words: what the API, the CLI and the call record show. It decides nothing; it writes out what
-//! [`decide`](super::decide) found.
+//! [`decide`](super::decide()) found.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

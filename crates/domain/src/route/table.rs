@@ -4,7 +4,7 @@
 //! A number's entry says which *route* it takes: workspace, assignment and the number's own settings. Numbers with the same
 //! three share one route. A route points to the places of its workspace and of what its agent runs, so that publishing a
 //! version or switching outage mode changes one place and no number. Who makes tables from rows is [`build`](super::build);
-//! what is done with a call, [`decide`](super::decide).
+//! what is done with a call, [`decide`](super::decide()).
 
 use std::fmt;
 use std::sync::Arc;
