@@ -11,7 +11,7 @@ use domain::id::{AgentId, CallId, NumberId, WorkspaceId};
 use domain::route::{Explained, IncomingCall, RouteTable, decide};
 use expect_test::expect;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Node, START, on_both_engines, on_sqlite};
 
