@@ -165,7 +165,7 @@ macro_rules! select {
 }
 
 const FIND: &str = select!("WHERE id = $1 AND workspace_id = $2");
-const LIST: &str = select!("WHERE workspace_id = $1 AND id < $2");
+const LIST: &str = select!("WHERE workspace_id = $1");
 const OF_CARRIER: Both = Both {
     // SQLite has one writer anyway, and no such clause.
     sqlite: select!("WHERE ingress = $1 AND carrier_call_id = $2"),
@@ -182,9 +182,14 @@ const EVENT: &str = "INSERT INTO call_events (call_id, seq, at, kind, dedupe_key
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (call_id, dedupe_key) DO NOTHING";
 const TIMELINE: &str =
     "SELECT seq, at, kind, dedupe_key, detail FROM call_events WHERE call_id = $1 ORDER BY at, seq LIMIT $2";
-const PRUNE_EVENTS: &str =
-    "DELETE FROM call_events WHERE call_id IN (SELECT id FROM calls WHERE started_at < $1)";
-const PRUNE: &str = "DELETE FROM calls WHERE started_at < $1";
+const OLDEST: Both = Both {
+    // SQLite has one writer anyway, and no such clause.
+    sqlite: "SELECT id FROM calls WHERE started_at < $1 ORDER BY started_at LIMIT $2",
+    // Those that a late report or another node holds are left for the next time.
+    postgres: "SELECT id FROM calls WHERE started_at < $1 ORDER BY started_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+};
+const PRUNE_EVENTS: &str = "DELETE FROM call_events WHERE call_id = $1";
+const PRUNE: &str = "DELETE FROM calls WHERE id = $1";
 
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
@@ -195,6 +200,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("calls::UPDATE", Both::same(UPDATE)),
     ("calls::EVENT", Both::same(EVENT)),
     ("calls::TIMELINE", Both::same(TIMELINE)),
+    ("calls::OLDEST", OLDEST),
     ("calls::PRUNE_EVENTS", Both::same(PRUNE_EVENTS)),
     ("calls::PRUNE", Both::same(PRUNE)),
 ];
@@ -248,17 +254,30 @@ pub fn call_timeline(read: &Read<'_>, id: CallId) -> Result<Vec<CallEvent>, DbEr
     })
 }
 
-/// A workspace's calls, newest first; `before` is the last id of the page before.
+/// A call's place in lists, which are ordered by the time at which calls began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallPlace {
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Which call, among those that began at the same time.
+    pub id: CallId,
+}
+
+impl From<&Call> for CallPlace {
+    fn from(call: &Call) -> Self {
+        CallPlace { started_at: call.started_at, id: call.id }
+    }
+}
+
+/// A workspace's calls, newest first; `before` is the place of the last one of the page before.
 pub fn call_list(
     read: &Read<'_>,
     workspace: WorkspaceId,
     filter: &CallFilter,
-    before: Option<CallId>,
+    before: Option<CallPlace>,
     limit: u32,
 ) -> Result<Vec<Call>, DbError> {
-    // `d` comes after every id, which begins with `cal_`.
-    let before = before.map_or_else(|| "d".to_owned(), |id| id.to_string());
-    let mut params: Vec<Value<'static>> = vec![Value::text(&workspace), before.into()];
+    let mut params: Vec<Value<'static>> = vec![Value::text(&workspace)];
     let conditions = [
         ("number_id =", filter.number.map(|id| Value::text(&id))),
         ("agent_id =", filter.agent.map(|id| Value::text(&id))),
@@ -276,8 +295,12 @@ pub fn call_list(
             sql = format!("{sql} AND {condition} ${}", params.len());
         }
     }
+    if let Some(place) = before {
+        params.extend([place.started_at.into(), Value::text(&place.id)]);
+        sql = format!("{sql} AND (started_at, id) < (${}, ${})", params.len() - 1, params.len());
+    }
     params.push(limit.into());
-    sql = format!("{sql} ORDER BY id DESC LIMIT ${}", params.len());
+    sql = format!("{sql} ORDER BY started_at DESC, id DESC LIMIT ${}", params.len());
     read.query(&sql, &params, call)
 }
 
@@ -378,8 +401,10 @@ fn write(tx: &Tx<'_>, call: &Call) -> Result<(), DbError> {
     .map(drop)
 }
 
-/// Forgets calls that began before this, and says how many.
-pub fn call_prune(tx: &Tx<'_>, older_than: Timestamp) -> Result<u64, DbError> {
-    tx.execute(PRUNE_EVENTS, &[older_than.into()])?;
-    tx.execute(PRUNE, &[older_than.into()])
+/// Forgets the oldest calls that began before this, at most so many, and says how many they were.
+pub fn call_prune(tx: &Tx<'_>, older_than: Timestamp, most: u32) -> Result<u64, DbError> {
+    let ids: Vec<String> = tx.query(tx.pick(OLDEST), &[older_than.into(), most.into()], |row| row.read(0))?;
+    let each = || ids.iter().map(|id| vec![Value::from(id)]);
+    tx.execute_many(PRUNE_EVENTS, each())?;
+    tx.execute_many(PRUNE, each())
 }

@@ -228,6 +228,8 @@ pub struct Read<'c> {
     session: Session<'c>,
     /// Set by a statement that failed: PostgreSQL refuses to go on, so nobody may.
     failed: Cell<bool>,
+    /// How often the engine was asked.
+    asked: Cell<u32>,
 }
 
 /// One engine's connection, inside a transaction.
@@ -289,6 +291,12 @@ impl Read<'_> {
         }
     }
 
+    /// How often the engine was asked in this transaction, a whole pipeline counted as once: so long others wait for what it has
+    /// locked.
+    pub fn asked(&self) -> u32 {
+        self.asked.get()
+    }
+
     /// The text for this engine.
     pub fn pick(&self, both: Both) -> &'static str {
         both.on(self.engine())
@@ -301,6 +309,7 @@ impl Read<'_> {
         params: &[Value<'_>],
         mut each: impl FnMut(&Row<'_>) -> Result<(), DbError>,
     ) -> Result<(), DbError> {
+        self.asked.set(self.asked.get() + 1);
         self.guarded(match self.session {
             Session::Sqlite(connection) => {
                 sqlite::query_each(connection, sql, params, |row| each(&Row { inner: RowOf::Sqlite(row) }))
@@ -374,7 +383,7 @@ impl Read<'_> {
 impl<'c> Tx<'c> {
     fn new(session: Session<'c>) -> Tx<'c> {
         Tx {
-            read: Read { session, failed: Cell::new(false) },
+            read: Read { session, failed: Cell::new(false), asked: Cell::new(0) },
             nudge: Cell::new(false),
             route_changes: RefCell::default(),
         }
@@ -392,6 +401,7 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement and says how many rows it touched.
     pub fn execute(&self, sql: &str, params: &[Value<'_>]) -> Result<u64, DbError> {
+        self.asked.set(self.asked.get() + 1);
         self.guarded(match self.session {
             Session::Sqlite(connection) => sqlite::execute(connection, sql, params),
             Session::Postgres(session) => session.execute(sql, params),
@@ -405,6 +415,7 @@ impl<'c> Tx<'c> {
         sql: &str,
         rows: impl IntoIterator<Item = Vec<Value<'p>>>,
     ) -> Result<u64, DbError> {
+        self.asked.set(self.asked.get() + 1);
         self.guarded(match self.session {
             Session::Sqlite(connection) => sqlite::execute_many(connection, sql, rows),
             Session::Postgres(session) => session.execute_many(sql, rows),

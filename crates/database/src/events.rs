@@ -20,7 +20,8 @@ const LIST: &str = "SELECT seq, id, kind, at, subject, data FROM events \
     WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 const LAST: &str = "SELECT event_seq FROM workspace_heads WHERE workspace_id = $1";
 const SEQ_OF: &str = "SELECT seq FROM events WHERE workspace_id = $1 AND id = $2";
-const PRUNE: &str = "DELETE FROM events WHERE at < $1";
+const PRUNE: &str = "DELETE FROM events WHERE (workspace_id, seq) IN \
+    (SELECT workspace_id, seq FROM events WHERE at < $1 ORDER BY at LIMIT $2)";
 
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
@@ -41,17 +42,36 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// Adds an event that has no audit row: what calls and carriers do by themselves.
-pub fn event_append(
-    tx: &Tx<'_>,
-    workspace: WorkspaceId,
-    kind: EventKind,
-    subject: &str,
-    data: &serde_json::Value,
-    at: Timestamp,
-) -> Result<EventId, DbError> {
-    let seq = head_lock(tx, workspace)?.event_seq + 1;
-    event_insert(tx, workspace, seq, kind, subject, data, at)
+/// An event that has no audit row: what calls and carriers do by themselves.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// What happened.
+    pub kind: EventKind,
+    /// The id of what it happened to.
+    pub subject: String,
+    /// What matters of it.
+    pub data: serde_json::Value,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Adds events of one workspace, which is locked from here on: whoever adds many hands them over together and last, since every
+/// change in the workspace waits for this transaction's end. However many they are, the database is asked four times.
+pub fn events_append(tx: &Tx<'_>, workspace: WorkspaceId, events: &[NewEvent]) -> Result<(), DbError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let first = head_lock(tx, workspace)?.event_seq + 1;
+    let name = workspace.to_string();
+    let rows = events
+        .iter()
+        .zip(first..)
+        .map(|(event, seq)| row(&name, workspace, seq, event.kind, &event.subject, &event.data, event.at));
+    tx.execute_many(INSERT, rows)?;
+    let last = first - 1 + i64::try_from(events.len()).expect("a transaction is small");
+    tx.execute(HEAD, &[(&name).into(), last.into()])?;
+    tx.nudge();
+    Ok(())
 }
 
 /// Adds an event at a place that the caller has locked.
@@ -63,27 +83,35 @@ pub(crate) fn event_insert(
     subject: &str,
     data: &serde_json::Value,
     at: Timestamp,
-) -> Result<EventId, DbError> {
-    // The id follows from the place, which is unique: no random bits are needed.
+) -> Result<(), DbError> {
+    let name = workspace.to_string();
+    tx.execute(INSERT, &row(&name, workspace, seq, kind, subject, data, at))?;
+    tx.execute(HEAD, &[(&name).into(), seq.into()])?;
+    tx.nudge();
+    Ok(())
+}
+
+/// What [`INSERT`] takes. The id follows from the place, which is unique: no random bits are needed.
+fn row<'a>(
+    name: &'a str,
+    workspace: WorkspaceId,
+    seq: i64,
+    kind: EventKind,
+    subject: &'a str,
+    data: &serde_json::Value,
+    at: Timestamp,
+) -> Vec<Value<'a>> {
     let mark = digest(&SHA256, format!("{workspace} {seq}").as_bytes());
     let bits = u128::from_be_bytes(mark.as_ref()[..16].try_into().expect("a digest has 32 bytes"));
-    let id = EventId::new(at, bits);
-    let workspace = workspace.to_string();
-    tx.execute(
-        INSERT,
-        &[
-            (&workspace).into(),
-            seq.into(),
-            Value::text(&id),
-            kind.as_str().into(),
-            at.into(),
-            subject.into(),
-            Value::json(data),
-        ],
-    )?;
-    tx.execute(HEAD, &[(&workspace).into(), seq.into()])?;
-    tx.nudge();
-    Ok(id)
+    vec![
+        name.into(),
+        seq.into(),
+        Value::text(&EventId::new(at, bits)),
+        kind.as_str().into(),
+        at.into(),
+        subject.into(),
+        Value::json(data),
+    ]
 }
 
 /// The events after a place in the feed, in commit order.
@@ -116,7 +144,7 @@ pub fn event_seq(read: &Read<'_>, workspace: WorkspaceId, id: EventId) -> Result
     read.query_opt(SEQ_OF, &[Value::text(&workspace), Value::text(&id)], |row| row.read(0))
 }
 
-/// Forgets events older than this, and says how many.
-pub fn event_prune(tx: &Tx<'_>, older_than: Timestamp) -> Result<u64, DbError> {
-    tx.execute(PRUNE, &[older_than.into()])
+/// Forgets the oldest events before this, at most so many, and says how many they were.
+pub fn event_prune(tx: &Tx<'_>, older_than: Timestamp, most: u32) -> Result<u64, DbError> {
+    tx.execute(PRUNE, &[older_than.into(), most.into()])
 }

@@ -46,7 +46,9 @@ const FORGET: &str = "DELETE FROM idempotency_keys \
 const KEEP: &str = "INSERT INTO idempotency_keys \
     (workspace_id, route, idempotency_key, body_hash, status, body, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-const PRUNE: &str = "DELETE FROM idempotency_keys WHERE expires_at <= $1";
+const PRUNE: &str = "DELETE FROM idempotency_keys WHERE (workspace_id, route, idempotency_key) IN \
+    (SELECT workspace_id, route, idempotency_key FROM idempotency_keys \
+    WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)";
 
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
@@ -95,7 +97,7 @@ pub fn idempotency_keep(tx: &Tx<'_>, slot: Slot<'_>, answer: &Answer, now: Times
     .map(drop)
 }
 
-/// Forgets expired answers, and says how many.
-pub fn idempotency_prune(tx: &Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
-    tx.execute(PRUNE, &[now.into()])
+/// Forgets answers that have expired, at most so many, and says how many they were.
+pub fn idempotency_prune(tx: &Tx<'_>, now: Timestamp, most: u32) -> Result<u64, DbError> {
+    tx.execute(PRUNE, &[now.into(), most.into()])
 }

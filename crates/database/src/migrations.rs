@@ -13,14 +13,21 @@ use crate::error::DbError;
 pub(crate) const LOCK: i64 = 0x7377_6974_6368_6264;
 
 /// Every migration: its name, and its text for SQLite and for PostgreSQL.
-const MIGRATIONS: &[(&str, &str, &str)] = &[(
-    "V1__first",
-    include_str!("../migrations/0001_first/sqlite.sql"),
-    include_str!("../migrations/0001_first/postgres.sql"),
-)];
+const MIGRATIONS: &[(&str, &str, &str)] = &[
+    (
+        "V1__first",
+        include_str!("../migrations/0001_first/sqlite.sql"),
+        include_str!("../migrations/0001_first/postgres.sql"),
+    ),
+    (
+        "V2__calls_by_time",
+        include_str!("../migrations/0002_calls_by_time/sqlite.sql"),
+        include_str!("../migrations/0002_calls_by_time/postgres.sql"),
+    ),
+];
 
 /// The newest schema that this program knows.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 const NEWEST: &str = "SELECT max(version) FROM refinery_schema_history";
 

@@ -1,6 +1,7 @@
 //! Typed, prefixed ids: `num_01k5x…`. A prefix says the kind, the type keeps kinds apart, and the rest is a UUIDv7-shaped
 //! value (RFC 9562 §5.7: 48 bits of milliseconds, then random bits) in 26 letters of Crockford's base 32, so that ids sort
-//! by age and cannot be guessed. Time and random bits are handed in.
+//! by age and cannot be guessed. Time and random bits are handed in. A call's id alone tells no time: all of its bits are a keyed
+//! hash of what the carrier calls it, so that every node gives it the same.
 
 use std::fmt;
 use std::str::FromStr;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{Mutex, mpsc};
 
-pub use self::entry::{Entry, Route, Written, write};
+pub use self::entry::{Entry, Route, Told, keep, tell, write};
 pub use self::spool::{SPOOL_BYTES_MAX, Spool};
 use crate::app::Metrics;
 

@@ -275,7 +275,11 @@ async fn a_broken_backup_is_refused(arena: Arena) {
         whole.replacen("key_1", "key_2", 1),
         joined(&[&lines[..all], &lines[last..]].concat()),
         whole.replacen("\"switchboard_backup\":1", "\"switchboard_backup\":2", 1),
-        whole.replacen("\"schema_version\":1", "\"schema_version\":99", 1),
+        whole.replacen(
+            &format!("\"schema_version\":{}", database::SCHEMA_VERSION),
+            "\"schema_version\":99",
+            1,
+        ),
     ] {
         let path = arena.folder.path().join("broken.jsonl");
         std::fs::write(&path, broken).unwrap();

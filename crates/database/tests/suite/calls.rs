@@ -3,7 +3,7 @@
 use crate::arena::{Arena, at};
 use crate::stock::{HOME, OTHER, workspaces};
 use database::calls::{
-    CallEvent, CallFilter, CallReport, CallReported, CallRoute, call_find, call_list, call_prune,
+    CallEvent, CallFilter, CallPlace, CallReport, CallReported, CallRoute, call_find, call_list, call_prune,
     call_report, call_timeline,
 };
 use domain::call::{CallStatus, Ingress, Outcome, TIMELINE_MAX};
@@ -16,6 +16,7 @@ crate::on_both_engines!(
     a_call_without_a_number_of_ours_is_kept,
     a_timeline_has_an_end,
     lists_find_calls,
+    old_calls_are_forgotten_a_few_at_a_time,
 );
 
 /// The report number `n` of call `c`.
@@ -183,16 +184,40 @@ async fn lists_find_calls(arena: Arena) {
     };
     let all = CallFilter::default;
     assert_eq!(list(all(), None).await, [2, 1]);
-    assert_eq!(list(all(), Some(CallId::from_bits(2))).await, [1]);
+    let place = |second, bits| Some(CallPlace { started_at: at(second), id: CallId::from_bits(bits) });
+    assert_eq!(list(all(), place(50, 2)).await, [1]);
+    assert_eq!(list(all(), place(1, 1)).await, [0; 0]);
+    // The order is that of time, whatever the ids are; calls that began at once are told apart by them.
+    for bits in [1000, 900] {
+        let report = CallReport { id: CallId::from_bits(bits), ..report(bits, 20, CallStatus::Ringing) };
+        tell(&arena, CallReport { outcome: Some(Outcome::Announced), ..report }).await;
+    }
+    assert_eq!(list(all(), None).await, [2, 1000, 900, 1]);
+    assert_eq!(list(all(), place(20, 1000)).await, [900, 1]);
     assert_eq!(list(CallFilter { number: Some(NumberId::from_bits(7)), ..all() }, None).await, [1]);
     assert_eq!(list(CallFilter { agent: Some(AgentId::from_bits(5)), ..all() }, None).await, [1]);
     assert_eq!(list(CallFilter { environment: Some(Environment::Sandbox), ..all() }, None).await, [0; 0]);
     assert_eq!(list(CallFilter { outcome: Some(Outcome::Answered), ..all() }, None).await, [1]);
-    assert_eq!(list(CallFilter { status: Some(CallStatus::Ringing), ..all() }, None).await, [2]);
+    assert_eq!(list(CallFilter { status: Some(CallStatus::Ringing), ..all() }, None).await, [2, 1000, 900]);
     assert_eq!(
         list(CallFilter { started_from: Some(at(10)), started_before: Some(at(51)), ..all() }, None).await,
-        [2]
+        [2, 1000, 900]
     );
-    assert_eq!(arena.database.write(|tx| call_prune(tx, at(10))).await, Ok(1));
-    assert_eq!(list(all(), None).await, [2]);
+}
+
+async fn old_calls_are_forgotten_a_few_at_a_time(arena: Arena) {
+    workspaces(&arena.database).await;
+    for n in 0..5 {
+        for second in [n, n + 100] {
+            let call = u128::try_from(n).unwrap();
+            tell(&arena, report(call, second, CallStatus::Ringing)).await;
+        }
+    }
+    for expected in [2, 1, 0] {
+        assert_eq!(arena.database.write(|tx| call_prune(tx, at(3), 2)).await, Ok(expected));
+    }
+    assert_eq!(arena.raw("SELECT count(*) FROM calls").await, ["2"]);
+    assert_eq!(arena.raw("SELECT count(*) FROM call_events").await, ["4"]);
+    // A late report of a call that is forgotten begins it again, under the same id.
+    assert!(tell(&arena, report(1, 200, CallStatus::Completed)).await.is_new);
 }

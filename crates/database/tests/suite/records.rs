@@ -3,7 +3,7 @@
 use crate::arena::{Arena, at};
 use crate::stock::{HOME, OTHER, keep, number, workspaces};
 use database::audit::{AuditBreak, AuditFilter, AuditHead, audit_heads, audit_list, audit_verify};
-use database::events::{event_append, event_last, event_list, event_prune, event_seq};
+use database::events::{NewEvent, event_last, event_list, event_prune, event_seq, events_append};
 use database::routes::route_version;
 use database::{Change, Database, DbError, Tx};
 use domain::event::EventKind;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 crate::on_both_engines!(
     a_change_is_told_to_people_and_programs,
     a_change_undone_was_never_told,
+    many_events_ask_no_more_often_than_one,
     the_feed_is_in_commit_order,
     tampering_is_found,
     versions_have_no_holes,
@@ -111,6 +112,34 @@ async fn a_change_undone_was_never_told(arena: Arena) {
     assert_eq!((entries.len(), events, version), (0, 0, before));
 }
 
+fn call_started(n: i64) -> NewEvent {
+    NewEvent { kind: EventKind::CallStarted, subject: "cal_1".to_owned(), data: n.into(), at: at(n) }
+}
+
+/// What is locked for a batch of events must not be locked the longer the more there are.
+async fn many_events_ask_no_more_often_than_one(arena: Arena) {
+    workspaces(&arena.database).await;
+    let asked = arena
+        .database
+        .write(|tx| {
+            let mut asked = Vec::new();
+            for events in [1, 200] {
+                let before = tx.asked();
+                let events: Vec<NewEvent> = (0..events).map(call_started).collect();
+                events_append(tx, HOME, &events)?;
+                asked.push(tx.asked() - before);
+            }
+            events_append(tx, HOME, &[])?;
+            Ok(asked)
+        })
+        .await
+        .unwrap();
+    assert_eq!(asked, [3, 3]);
+    let kept = arena.database.read(|read| event_list(read, HOME, 0, 300)).await.unwrap();
+    assert_eq!(kept.iter().map(|entry| entry.seq).collect::<Vec<_>>(), (1..=201).collect::<Vec<_>>());
+    assert_eq!(arena.database.read(|read| event_last(read, HOME)).await.unwrap(), 201);
+}
+
 async fn the_feed_is_in_commit_order(arena: Arena) {
     workspaces(&arena.database).await;
     let second = arena.another().await;
@@ -118,11 +147,7 @@ async fn the_feed_is_in_commit_order(arena: Arena) {
     for n in 0..60_i64 {
         let database = if n % 2 == 0 { arena.database.clone() } else { second.clone() };
         writers.push(crate::arena::beside(async move {
-            database
-                .write(move |tx| {
-                    event_append(tx, HOME, EventKind::CallStarted, "cal_1", &n.into(), at(n)).map(drop)
-                })
-                .await
+            database.write(move |tx| events_append(tx, HOME, &[call_started(n)])).await
         }));
     }
     // A listener that only ever asks for what comes after what it has seen must miss nothing.
@@ -239,7 +264,9 @@ async fn versions_have_no_holes(arena: Arena) {
 async fn old_events_are_forgotten(arena: Arena) {
     workspaces(&arena.database).await;
     arena.database.write(ten_changes).await.unwrap();
-    assert_eq!(arena.database.write(|tx| event_prune(tx, at(6))).await, Ok(5));
+    for expected in [3, 2, 0] {
+        assert_eq!(arena.database.write(|tx| event_prune(tx, at(6), 3)).await, Ok(expected));
+    }
     let kept = arena.database.read(|read| event_list(read, HOME, 0, 100)).await.unwrap();
     assert_eq!(kept.first().map(|entry| entry.seq), Some(6));
     assert_eq!(arena.database.read(|read| event_last(read, HOME)).await.unwrap(), 10);

@@ -11,6 +11,7 @@ crate::on_both_engines!(
     every_query_is_taken,
     every_unique_rule_has_a_name,
     opening_twice_changes_nothing,
+    each_migration_keeps_what_is_there,
     a_newer_schema_is_refused,
 );
 
@@ -169,6 +170,32 @@ async fn opening_twice_changes_nothing(arena: Arena) {
     let second = arena.another().await;
     second.close().await;
     assert_eq!(before, described(&arena).await);
+}
+
+/// A database of the version before, with rows in it, becomes the newest and keeps them.
+async fn each_migration_keeps_what_is_there(arena: Arena) {
+    let newest = described(&arena).await;
+    crate::stock::workspaces(&arena.database).await;
+    arena.database.close().await;
+    for undone in [
+        "DROP INDEX calls_workspace",
+        "DROP INDEX calls_number",
+        "DROP INDEX calls_agent",
+        "DROP INDEX calls_started_at",
+        "CREATE INDEX calls_workspace ON calls (workspace_id, id)",
+        "CREATE INDEX calls_number ON calls (number_id, id)",
+        "CREATE INDEX calls_agent ON calls (agent_id, id)",
+        "DELETE FROM refinery_schema_history WHERE version = 2",
+    ] {
+        arena.raw(undone).await;
+    }
+    assert_ne!(described(&arena).await, newest);
+    let before = arena.raw("SELECT id, name, revision FROM workspaces ORDER BY id").await;
+    assert!(!before.is_empty());
+    let migrated = arena.another().await;
+    assert_eq!(described(&arena).await, newest);
+    assert_eq!(arena.raw("SELECT id, name, revision FROM workspaces ORDER BY id").await, before);
+    migrated.close().await;
 }
 
 async fn a_newer_schema_is_refused(arena: Arena) {

@@ -1,6 +1,6 @@
 //! Calls, as they were kept. Nothing is changed here: callbacks and the recorder write what is read.
 
-pub use database::calls::{Call, CallEvent, CallFilter};
+pub use database::calls::{Call, CallEvent, CallFilter, CallPlace};
 use database::{calls, numbers};
 use domain::error::{Code, Refusal};
 use domain::id::{CallId, NumberId};
@@ -19,13 +19,13 @@ pub enum NumberRef {
     Digits(E164),
 }
 
-/// A page of the workspace's calls, the latest first; `before` is the last id of the page before.
+/// A page of the workspace's calls, the latest first; `before` is the place of the last one of the page before.
 pub async fn call_list(
     app: &Shared,
     caller: &Caller,
     number: Option<NumberRef>,
     filter: CallFilter,
-    before: Option<CallId>,
+    before: Option<CallPlace>,
     limit: u32,
 ) -> Result<Vec<Call>, Failure> {
     caller.may(Permission::CallsRead)?;

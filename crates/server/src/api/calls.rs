@@ -1,5 +1,8 @@
 //! Call records as JSON.
 
+use std::fmt;
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::response::Response;
 use domain::call::{CallStatus, Direction, Outcome};
@@ -7,6 +10,7 @@ use domain::environment::Environment;
 use domain::error::{Code, Refusal};
 use domain::id::{AgentId, CallId};
 use domain::route::Explained;
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -21,7 +25,7 @@ use super::router::Routes;
 use super::routes::{DecisionOut, StepOut, time_parse};
 use super::schema::{self, time, time_opt};
 use crate::actions::Caller;
-use crate::actions::calls::{Call, CallEvent, CallFilter, NumberRef, call_find, call_list};
+use crate::actions::calls::{Call, CallEvent, CallFilter, CallPlace, NumberRef, call_find, call_list};
 use crate::app::Shared;
 
 /// The routes of calls.
@@ -159,6 +163,25 @@ impl From<&CallEvent> for CallEventOut {
     }
 }
 
+/// A call's place in the list, as a cursor holds it: microseconds and id.
+struct After(CallPlace);
+
+impl fmt::Display for After {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.started_at.as_microsecond(), self.0.id)
+    }
+}
+
+impl FromStr for After {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<After, ()> {
+        let (started_at, id) = text.split_once(' ').ok_or(())?;
+        let started_at = Timestamp::from_microsecond(started_at.parse().map_err(drop)?).map_err(drop)?;
+        Ok(After(CallPlace { started_at, id: id.parse().map_err(drop)? }))
+    }
+}
+
 fn number_parse(text: &str) -> Result<NumberRef, Refusal> {
     if text.starts_with('+') {
         return text.parse().map(NumberRef::Digits);
@@ -205,9 +228,10 @@ pub async fn list(State(app): State<Shared>, caller: Caller, query: Query) -> Re
         route: "/v1/calls",
         filters: query.without(&["limit", "cursor"]),
     };
-    let before: Option<CallId> = request.after(&app.cursors, &list)?;
-    let rows = call_list(&app, &caller, number, filter, before, request.limit + 1).await?;
-    let key = |call: &Call| call.id.to_string();
+    let before: Option<After> = request.after(&app.cursors, &list)?;
+    let rows =
+        call_list(&app, &caller, number, filter, before.map(|after| after.0), request.limit + 1).await?;
+    let key = |call: &Call| After(call.into()).to_string();
     Ok(json_answer(&Page::cut(rows, &request, &app.cursors, &list, key, |call| CallOut::from(&call))))
 }
 

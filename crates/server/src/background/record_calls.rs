@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::app::Shared;
 use crate::record::{Entry, Note, Recorder, Spool, write};
 
-/// How many notes are written at once, at most: a batch holds locks that others wait for.
+/// How many notes are written at once, at most. What others wait for is locked only at the batch's end: see [`write`].
 const BATCH_MAX: usize = 100;
 /// By how much the next batch is smaller after one that could not be written in time. A database that is merely slow takes small
 /// ones; without this it would be given the same large one for ever.
@@ -103,12 +103,7 @@ impl Writer {
     async fn write(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         let entries = Arc::new(entries);
         let batch = Arc::clone(&entries);
-        let written = self.database.write(move |tx| {
-            for entry in batch.iter() {
-                write(tx, entry)?;
-            }
-            Ok(())
-        });
+        let written = self.database.write(move |tx| write(tx, &batch));
         match written.await {
             Ok(()) => {
                 self.recorder.written.inc_by(entries.len() as u64);
@@ -134,8 +129,8 @@ impl Writer {
     async fn write_each(&mut self, entries: &[Entry]) -> Vec<Entry> {
         for (place, entry) in entries.iter().enumerate() {
             let alone = entry.clone();
-            match self.database.write(move |tx| write(tx, &alone)).await {
-                Ok(_) => _ = self.recorder.written.inc(),
+            match self.database.write(move |tx| write(tx, std::slice::from_ref(&alone))).await {
+                Ok(()) => _ = self.recorder.written.inc(),
                 Err(why) if is_away(&why) => {
                     self.tell_down(&why);
                     return entries[place..].to_vec();

@@ -1,7 +1,10 @@
 //! One entry of what is kept of a call: as it is spooled, and how it is written to the database with the events that it means.
 
+use std::collections::BTreeMap;
+
 use database::calls::{CallEvent, CallReport, CallRoute, call_report};
-use database::{DbError, Tx, events};
+use database::events::{NewEvent, events_append};
+use database::{DbError, Tx};
 use domain::call::{CallStatus, Ingress, Outcome};
 use domain::environment::Environment;
 use domain::event::EventKind;
@@ -66,17 +69,27 @@ pub struct Route {
     pub version_id: Option<VersionId>,
 }
 
-/// What writing an entry did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It was new.
-    Added,
-    /// It was there already.
-    Known,
+/// Events that entries mean, by workspace.
+pub type Told = BTreeMap<WorkspaceId, Vec<NewEvent>>;
+
+/// Writes entries and the events that they mean, in one transaction. What holds up others comes last, and is short however many
+/// entries there are: a change in a workspace waits for the events of its calls, not for the calls.
+pub fn write(tx: &Tx<'_>, entries: &[Entry]) -> Result<(), DbError> {
+    let mut told = Told::new();
+    for entry in entries {
+        keep(tx, entry, &mut told)?;
+    }
+    tell(tx, &told)
 }
 
-/// Writes an entry and the events that it means, in one transaction.
-pub fn write(tx: &Tx<'_>, entry: &Entry) -> Result<Written, DbError> {
+/// Adds the events, each workspace's in the order in which they happened.
+pub fn tell(tx: &Tx<'_>, told: &Told) -> Result<(), DbError> {
+    // Workspaces are locked in the order of their ids, so that two nodes never wait in a circle.
+    told.iter().try_for_each(|(&workspace, events)| events_append(tx, workspace, events))
+}
+
+/// Adds what an entry says to its call, and what that means to `told`.
+pub fn keep(tx: &Tx<'_>, entry: &Entry, told: &mut Told) -> Result<(), DbError> {
     let report = CallReport {
         id: entry.id,
         ingress: entry.ingress,
@@ -107,29 +120,27 @@ pub fn write(tx: &Tx<'_>, entry: &Entry) -> Result<Written, DbError> {
         at: entry.at,
     };
     let reported = call_report(tx, &report)?;
-    if reported.is_duplicate {
-        return Ok(Written::Known);
-    }
     let call = &reported.call;
-    let Some(workspace) = call.workspace else { return Ok(Written::Added) };
-    let data = json!({
-        "call_id": call.id,
-        "number_id": call.number_id,
-        "agent_id": call.route.map(|route| route.agent_id),
-        "environment": call.route.map(|route| route.environment),
-        "variant_id": call.route.and_then(|route| route.variant_id),
-        "from": call.from,
-        "to": call.to,
-        "status": call.status,
-        "outcome": call.outcome,
-        "duration_s": call.duration_s,
-    });
-    let append = |kind| events::event_append(tx, workspace, kind, &call.id.to_string(), &data, entry.at);
-    if reported.is_new {
-        append(EventKind::CallStarted)?;
+    let Some(workspace) = call.workspace.filter(|_| !reported.is_duplicate) else { return Ok(()) };
+    let kinds = [
+        reported.is_new.then_some(EventKind::CallStarted),
+        reported.is_ended.then_some(EventKind::CallEnded),
+    ];
+    for kind in kinds.into_iter().flatten() {
+        let data = json!({
+            "call_id": call.id,
+            "number_id": call.number_id,
+            "agent_id": call.route.map(|route| route.agent_id),
+            "environment": call.route.map(|route| route.environment),
+            "variant_id": call.route.and_then(|route| route.variant_id),
+            "from": call.from,
+            "to": call.to,
+            "status": call.status,
+            "outcome": call.outcome,
+            "duration_s": call.duration_s,
+        });
+        let event = NewEvent { kind, subject: call.id.to_string(), data, at: entry.at };
+        told.entry(workspace).or_default().push(event);
     }
-    if reported.is_ended {
-        append(EventKind::CallEnded)?;
-    }
-    Ok(Written::Added)
+    Ok(())
 }

@@ -222,13 +222,20 @@ impl Cluster {
 
     /// What a caller is told when the carrier asks this node: the number of a change; 0 before the first.
     async fn told(&self, node: usize) -> u32 {
+        let twiml = self.answered(node, None).await;
+        let said = twiml.split_once("change ").map(|(_, rest)| rest);
+        said.map_or(0, |rest| rest[..rest.find('<').unwrap()].parse().unwrap())
+    }
+
+    /// What the carrier is answered when it asks this node about a call, a new one unless it is named.
+    async fn answered(&self, node: usize, call_sid: Option<&str>) -> String {
         let signed = signed_voice_request(VoiceRequest {
             url: &format!("{}{}", self.public_url, self.voice_path),
             auth_token: self.carrier.auth_token(),
             account_sid: self.carrier.account_sid(),
             from: CALLER,
             to: self.number["phone_number"].as_str().unwrap(),
-            call_sid: None,
+            call_sid,
         });
         let request = self
             .http
@@ -240,8 +247,7 @@ impl Cluster {
         let status = answer.status().as_u16();
         let twiml = answer.text().await.unwrap();
         assert_eq!(status, 200, "{twiml}");
-        let said = twiml.split_once("change ").map(|(_, rest)| rest);
-        said.map_or(0, |rest| rest[..rest.find('<').unwrap()].parse().unwrap())
+        twiml
     }
 
     /// Waits until something holds, and gives how long that took.
@@ -358,6 +364,46 @@ async fn without_notifications_a_change_is_seen_within_seconds_and_a_revoked_key
         })
         .await;
     println!("a revoked key is refused at the other node after {refused:?}");
+    cluster.end().await;
+}
+
+/// A carrier that repeats a callback may well reach the other node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_has_one_id_whichever_node_is_asked() {
+    let cluster = Cluster::start(true).await;
+    // A target that is dialled, so that the answer tells the id.
+    let path = format!("/v1/numbers/{}", cluster.number["id"].as_str().unwrap());
+    let target = json!({"fallback": {"targets": [{"type": "phone", "phone_number": "+14155550123"}]}});
+    let (status, body) = cluster.ask(0, Method::PATCH, &path, Some(target)).await;
+    assert_eq!(status, 200, "{body:#}");
+    let id = async |node, call_sid| {
+        let twiml = cluster.answered(node, Some(call_sid)).await;
+        let (_, rest) = twiml.split_once("call=").unwrap_or_else(|| panic!("{twiml}"));
+        rest.split('&').next().unwrap().to_owned()
+    };
+    let dials = async |node| cluster.answered(node, None).await.contains("<Dial");
+    cluster.until("both nodes dial", PATIENCE, async || dials(0).await && dials(1).await).await;
+    let (first, second) = ("CA00000000000000000000000000000001", "CA00000000000000000000000000000002");
+    let here = id(0, first).await;
+    assert_eq!(id(1, first).await, here);
+    assert_eq!(id(0, first).await, here);
+    assert_ne!(id(1, second).await, here);
+    // And by that id it is found, from either node.
+    for node in [0, 1] {
+        let path = format!("/v1/calls/{here}");
+        cluster
+            .until("the call is kept", PATIENCE, async || {
+                cluster.ask(node, Method::GET, &path, None).await.0 == 200
+            })
+            .await;
+        let (_, call) = cluster.ask(node, Method::GET, &path, None).await;
+        assert_eq!(call["carrier_call_id"], first, "{call:#}");
+        assert_eq!(
+            call["timeline"].as_array().unwrap().len(),
+            1,
+            "a repetition is no second event: {call:#}"
+        );
+    }
     cluster.end().await;
 }
 

@@ -34,7 +34,7 @@ const KEPT: &[&str] = &[
 /// Keeps a status report.
 pub(super) fn keep(twilio: &Twilio, callback: &Callback) {
     let now = twilio.app.clock.now();
-    let (id, _) = twilio.ids.id(Ingress::STORE, &callback.call_sid, now);
+    let id = twilio.ids.id(Ingress::STORE, &callback.call_sid);
     let found = called(callback, &twilio.app.routes.current()).map(|(_, found)| found);
     let form = &callback.form;
     let word = form.value("CallStatus").unwrap_or_default().into_owned();
