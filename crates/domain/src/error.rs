@@ -67,7 +67,6 @@ error_table! {
     VariantNotFound, "variant_not_found", 404, None, "There is no such variant", "List the agent's variants with GET /v1/agents/{id}/variants.";
     MethodNotAllowed, "method_not_allowed", 405, None, "This address does not take that method", "See the Allow header and the API reference under /docs.";
     IdempotencyConflict, "idempotency_conflict", 409, None, "This Idempotency-Key was used with another request", "Use a new key for a new request; repeat the old request unchanged to see its answer.";
-    IdempotencyInProgress, "idempotency_in_progress", 409, None, "A request with this Idempotency-Key is still running", "Wait for Retry-After seconds and repeat it unchanged.";
     PurchaseInProgress, "purchase_in_progress", 409, None, "This number is being bought already", "Wait for the purchase named in `detail`, or choose another number.";
     NumberUnavailable, "number_unavailable", 409, None, "This number cannot be bought any more", "Search again; nothing was charged.";
     QuoteExpired, "quote_expired", 409, None, "This quote has expired", "Search again and buy with the new quote; the price may have changed.";
@@ -137,7 +136,6 @@ error_table! {
     // Calls.
     UnknownNumber, "unknown_number", 404, Some(404), "The number is not one of ours", "Check at the carrier which numbers send their calls here.";
     CallerBlocked, "caller_blocked", 403, Some(403), "The number's rules refuse this caller", "See the number's `inbound` rules.";
-    NothingToAnswer, "nothing_to_answer", 503, Some(503), "Nothing can take this call", "Assign an agent, or give the number, the agent or the workspace a fallback.";
     RoutesNotReady, "routes_not_ready", 503, Some(503), "The routes are not loaded yet", "The carrier tries again or takes its own fallback.";
     // Ours.
     Internal, "internal", 500, Some(503), "Something went wrong on our side", "Report it with the request_id; nothing of the request was kept unless a list shows it.";

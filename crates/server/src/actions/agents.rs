@@ -16,7 +16,7 @@ use domain::id::{AgentId, WorkspaceId};
 use domain::permission::Permission;
 use domain::publishing::Running;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::secrets::NewSecrets;
 use super::versions::Saved;
@@ -137,9 +137,18 @@ impl Edit<'_, '_> {
     }
 }
 
-/// An agent as the audit log and events show it.
+/// An agent as the audit log and events show it: what people edit, and what runs. Of its secrets, what may be seen of them.
 pub(super) fn shown(state: &AgentState) -> Value {
-    serde_json::to_value(crate::api::agents::AgentOut::from(state)).expect("our own types always serialise")
+    let AgentState { agent, running, unpublished_changes } = state;
+    json!({
+        "id": agent.id,
+        "name": agent.name,
+        "draft": agent.content.draft,
+        "variants": agent.content.variants,
+        "running": running,
+        "unpublished_changes": unpublished_changes,
+        "revision": agent.revision,
+    })
 }
 
 /// Makes an agent.

@@ -12,6 +12,11 @@ use jiff::Timestamp;
 
 use crate::config::Secret;
 
+/// What the passwords of SIP targets are sealed for.
+pub const SIP_PASSWORD: &str = "sip_password";
+/// What the signing secrets of webhook endpoints are sealed for.
+pub const WEBHOOK_SECRET: &str = "webhook_secret";
+
 /// The longest secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 1024;
 
@@ -26,7 +31,7 @@ struct NewSecret {
 }
 
 impl NewSecrets {
-    /// Takes a secret in; `purpose` names what refers to it, such as `sip_password`.
+    /// Takes a secret in; `purpose` names what refers to it, such as [`SIP_PASSWORD`].
     pub fn take(&mut self, id: SecretId, purpose: &'static str, text: &str) -> SecretRef {
         let secrets = Arc::get_mut(&mut self.0).expect("secrets are taken in before they are shared");
         secrets.push(NewSecret { id, purpose, text: Secret::new(text) });

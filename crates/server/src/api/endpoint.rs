@@ -20,7 +20,7 @@ pub use self::agent::{EndpointIn, EndpointOut, parameters};
 use super::fields::{Fields, Json};
 use super::schema;
 use crate::actions::endpoints::left_out;
-use crate::actions::secrets::{NewSecrets, check_secret};
+use crate::actions::secrets::{NewSecrets, SIP_PASSWORD, check_secret};
 use crate::app::{App, Random};
 
 /// What a request with targets in it may be refused for, beside what every body may.
@@ -119,7 +119,7 @@ impl<'a> Reading<'a> {
                 let uri = fields.required("uri", |json| json.text(SipUri::parse));
                 let username = fields
                     .optional("username", |json| json.text(|text| parse_text(text, SIP_AUTH_BYTES_MAX)));
-                let password = fields.optional("password", |json| self.secret("sip_password", json));
+                let password = fields.optional("password", |json| self.secret(SIP_PASSWORD, json));
                 let ring_timeout_s = ring(fields);
                 let auth = match (username, password) {
                     (Some(username), Some(password)) => Some(SipAuth { username, password }),

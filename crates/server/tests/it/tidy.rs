@@ -135,6 +135,25 @@ const RULES: &[Rule] = &[
         good: &["// database::numbers does it", "return Err(Code::DatabaseUnavailable.into());"],
     },
     Rule {
+        law: "`actions` never knows how it is asked or answered: neither `api` nor `callbacks`",
+        applies: |path| path.starts_with("crates/server/src/actions"),
+        finds: |source| {
+            source
+                .code_lines()
+                .filter(|(_, line)| {
+                    ["api", "callbacks"].iter().any(|module| has_word(line, &format!("{module}::")))
+                })
+                .map(|(n, _)| n)
+                .collect()
+        },
+        bad: &[
+            "use crate::api::agents::AgentOut;",
+            "crate::callbacks::router(app)",
+            "use crate::{api::Problem};",
+        ],
+        good: &["// api::agents shows it", "let rapi::x = 1;"],
+    },
+    Rule {
         law: "permission is checked in `actions` and nowhere else",
         applies: |path| {
             path.starts_with("crates/server/src/") && !path.starts_with("crates/server/src/actions")
@@ -435,6 +454,73 @@ fn pure_crates_cannot_do_anything() {
     for (path, text) in files().iter().filter(|(path, _)| is_pure(path) && path.ends_with("/Cargo.toml")) {
         assert_eq!(impure(text), Vec::<String>::new(), "{path}");
     }
+}
+
+/// Codes of the error table that nothing answers with. To list, to compare or to match a code is not to send it.
+fn unsent(files: &[(String, String)]) -> Vec<String> {
+    let sources: Vec<String> = files
+        .iter()
+        .filter(|(path, _)| is_source(path) && path != "crates/domain/src/error.rs")
+        .map(|(_, text)| split(text.split("#[cfg(test)]").next().unwrap_or_default()).0)
+        .collect();
+    let is_sent = |name: &str| {
+        sources.iter().any(|code| code.match_indices(name).any(|(at, _)| sends(code, at, at + name.len())))
+    };
+    let (_, table) = files
+        .iter()
+        .find(|(path, _)| path == "crates/domain/src/error.rs")
+        .expect("the error table is there");
+    let (_, table) = table.split_once("error_table! {\n").expect("the table is written by its macro");
+    let rows = table.lines().take_while(|line| *line != "}").filter_map(|line| line.split_once(", \""));
+    rows.map(|(variant, _)| format!("Code::{}", variant.trim())).filter(|name| !is_sent(name)).collect()
+}
+
+/// Whether the code named from `start` to `end` stands where one is answered with.
+fn sends(code: &str, start: usize, end: usize) -> bool {
+    let (before, after) = (&code[..start], code[end..].trim_start());
+    let is_whole = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_') || code[end..] != *after;
+    let is_matched =
+        after.starts_with("=>") || after.starts_with("| Code::") || before.trim_end().ends_with('|');
+    let is_compared = before.trim_end().ends_with("==") || before.trim_end().ends_with("!=");
+    // What it stands in directly: the last bracket that is still open.
+    let mut depth = 0;
+    let open = before.char_indices().rev().find(|(_, c)| {
+        depth += match c {
+            ')' | ']' | '}' => 1,
+            '(' | '[' | '{' => -1,
+            _ => 0,
+        };
+        depth < 0
+    });
+    let is_listed = open.is_some_and(|(_, c)| c == '[');
+    let is_asked = open.is_some_and(|(at, _)| before[..at].ends_with("matches!"));
+    is_whole && !is_matched && !is_compared && !is_listed && !is_asked
+}
+
+#[test]
+fn every_error_has_a_sender() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let table = file(
+        "crates/domain/src/error.rs",
+        "error_table! {\n    // Of all kinds.\n    Lost, \"lost\", 404;\n    LostKey, \"lost_key\", 404;\n}\n",
+    );
+    for (text, expected) in [
+        ("fn a() { Refusal::new(Code::Lost, x); Err(Code::LostKey.into()) }", vec![]),
+        ("fn a() { Refusal::new(Code::LostKey, x) }", vec!["Code::Lost"]),
+        ("fn a() { b(&[Code::Lost, Code::LostKey]) }", vec!["Code::Lost", "Code::LostKey"]),
+        ("fn a() { matches!(code, Code::Lost | Code::LostKey) }", vec!["Code::Lost", "Code::LostKey"]),
+        (
+            "fn a() { if code == Code::Lost {} match code { Code::LostKey => 1 } }",
+            vec!["Code::Lost", "Code::LostKey"],
+        ),
+        (
+            "#[cfg(test)] mod tests { fn a() { new(Code::Lost, Code::LostKey) } }",
+            vec!["Code::Lost", "Code::LostKey"],
+        ),
+    ] {
+        assert_eq!(unsent(&[table.clone(), file("crates/server/src/a.rs", text)]), expected, "{text}");
+    }
+    assert_eq!(unsent(&files()), Vec::<String>::new());
 }
 
 /// Query lists that the test which prepares every query does not see.

@@ -9,14 +9,13 @@ use utoipa::ToSchema;
 
 use super::{Reading, SecretOut, TargetIn, TargetOut};
 use crate::actions::endpoints::left_out;
+use crate::actions::secrets::WEBHOOK_SECRET;
 use crate::api::fields::{Fields, Json};
 use crate::api::schema;
 use crate::patch::Patch;
 
 /// The shortest secret that webhooks are signed with, in bytes.
 const WEBHOOK_SECRET_BYTES_MIN: usize = 16;
-/// What the signing secrets of webhook endpoints are sealed for.
-const WEBHOOK_SECRET: &str = "webhook_secret";
 
 /// How calls reach an agent.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
