@@ -52,7 +52,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 pub use self::answer::answer;
-pub use self::error::{FieldError, Problem};
+pub use self::auth::wait_where_over;
+pub use self::error::{FieldError, PROBLEM_JSON, Problem};
 pub use self::list::Cursors;
 pub use self::router::{openapi, router};
 

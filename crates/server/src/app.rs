@@ -27,7 +27,7 @@ pub use self::tasks::Tasks;
 use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::limits::Limits;
+use crate::limits::{Limits, Unproven};
 use crate::record::Recorder;
 use crate::routes::{Disk, Routes};
 use crate::store::Store;
@@ -61,6 +61,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// How much each API key may still ask.
     pub limits: Limits,
+    /// How much each address may still ask without proof.
+    pub unproven: Unproven,
     /// Seals the cursors of lists.
     pub cursors: Cursors,
     /// What calls are decided by.
@@ -141,6 +143,7 @@ impl App {
         Ok(Arc::new(App {
             store: Store::open(&config, &keyring)?.map(Arc::new),
             limits: Limits::new(&config.limits, clock.clone()),
+            unproven: Unproven::new(&config.limits, config.trusted_proxies.clone(), clock.clone()),
             cursors: Cursors::new(keyring.derive("cursors").as_slice()),
             routes: Arc::new(Routes::new(clock.clone())),
             routes_disk: Arc::new(Disk::new(config.data_dir.clone())),

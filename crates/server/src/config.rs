@@ -71,7 +71,9 @@ pub struct Config {
     pub carriers: Carriers,
     /// What may be reached when a user names an address.
     pub egress: Egress,
-    /// How much one key may ask.
+    /// How long things are kept.
+    pub retention: Retention,
+    /// How much may be asked.
     pub limits: Limits,
     /// What is logged, and how.
     pub log: Log,
@@ -99,6 +101,7 @@ impl Default for Config {
             reconcile: Reconcile::default(),
             carriers: Carriers::default(),
             egress: Egress::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
             log: Log::default(),
             danger_failpoint: None,
@@ -341,7 +344,23 @@ impl Egress {
     }
 }
 
-/// How much one key may ask.
+/// How long things are kept. Numbers and the audit log are kept for good.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// How long a program that was away can still catch up with the events that it missed.
+    pub events_days: u32,
+    /// How long calls are kept; absent: for good.
+    pub calls_days: Option<u32>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { events_days: 30, calls_days: None }
+    }
+}
+
+/// How much may be asked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -349,13 +368,24 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests that it may make at once.
     pub requests_burst: u32,
+    /// Requests a second that prove nothing – no key or a wrong one, a callback with a wrong signature – and that one address may
+    /// make on and on.
+    pub unproven_per_second: u32,
+    /// Such requests that it may make at once.
+    pub unproven_burst: u32,
     /// How long one API request may take.
     pub request_timeout_ms: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { requests_per_second: 20, requests_burst: 200, request_timeout_ms: 15_000 }
+        Limits {
+            requests_per_second: 20,
+            requests_burst: 200,
+            unproven_per_second: 1,
+            unproven_burst: 60,
+            request_timeout_ms: 15_000,
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! Rate limits: how much one API key may ask, by the generic cell rate algorithm.
+//! Rate limits, by the generic cell rate algorithm: how much one API key may ask, and how much one address without proof.
+
+mod unproven;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+pub use self::unproven::{Source, Unproven};
 use crate::clock::Clock;
 use crate::config;
 
@@ -26,7 +29,7 @@ pub struct Limits {
     asked: std::sync::atomic::AtomicU64,
 }
 
-/// What one key may still ask.
+/// What one key or address may still ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// Requests that it may make at once when it has rested.

@@ -1,5 +1,6 @@
 //! Who asks: `Authorization: Bearer sbk_…` becomes a [`Caller`]. The key is looked up for each request, so one that was revoked is
-//! refused at once, on every node. What a caller may do is not decided here: `actions` does.
+//! refused at once, on every node. An address that sends too many bad keys has to wait. What a caller may do is not decided here:
+//! `actions` does.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
@@ -17,7 +18,7 @@ use super::error::Problem;
 use crate::actions::keys::{ApiKey, key_note_use, key_prove};
 use crate::actions::{Caller, key_text};
 use crate::app::Shared;
-use crate::limits::Allowance;
+use crate::limits::{Allowance, Source};
 
 static RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 static RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -32,7 +33,10 @@ pub async fn require_key(
     refuse_key_in_url(request.uri())?;
     let now = app.clock.now();
     let request_id = *request.extensions().get::<RequestId>().expect("`answer` gives each request its id");
-    let (key, permissions) = prove(&app, request.headers(), now).await?;
+    let source = app.unproven.source(request.extensions(), request.headers());
+    let (key, permissions) = prove(&app, request.headers(), source, now)
+        .await
+        .map_err(|problem| unproven(&app, source, problem))?;
     let allowance = app.limits.ask(key.id);
     if let Some(seconds) = allowance.retry_after_s {
         let limit = app.config.limits.requests_per_second;
@@ -64,7 +68,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-async fn prove(app: &Shared, headers: &HeaderMap, now: Timestamp) -> Result<(ApiKey, Permissions), Problem> {
+async fn prove(
+    app: &Shared,
+    headers: &HeaderMap,
+    source: Option<Source>,
+    now: Timestamp,
+) -> Result<(ApiKey, Permissions), Problem> {
     let refuse = |detail: &str| {
         Problem::new(Code::Unauthenticated, detail).header(WWW_AUTHENTICATE, "Bearer realm=\"switchboard\"")
     };
@@ -84,6 +93,11 @@ async fn prove(app: &Shared, headers: &HeaderMap, now: Timestamp) -> Result<(Api
     let Some(key) = key_text::parse(text) else {
         return Err(refuse("this is not a whole API key; copy it again, from sbk_ to its last letter"));
     };
+    // The database is not asked for every guess of an address that only guesses; those who use good keys there go on.
+    let may_look = |source| !app.unproven.is_over(source) || app.unproven.was_proven(&key.secret_hash);
+    if !source.is_none_or(may_look) {
+        return Err(refuse("too many requests without a good key came from this address"));
+    }
     let Some((stored, permissions)) = key_prove(app, &key).await? else {
         return Err(refuse("no such API key is known here; it may be of another installation"));
     };
@@ -95,7 +109,31 @@ async fn prove(app: &Shared, headers: &HeaderMap, now: Timestamp) -> Result<(Api
         return Err(Problem::new(Code::KeyExpired, format!("the key {} expired at {at:.0}", stored.id))
             .header(WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""));
     }
+    app.unproven.note_proven(key.secret_hash);
     Ok((stored, permissions))
+}
+
+/// Counts a request that proved nothing, and makes its sender wait where there were too many.
+fn unproven(app: &Shared, source: Option<Source>, problem: Problem) -> Problem {
+    let is_unproven = matches!(problem.code, Code::Unauthenticated | Code::KeyRevoked | Code::KeyExpired);
+    match source.filter(|_| is_unproven) {
+        Some(source) => wait_where_over(app, source).unwrap_or(problem),
+        None => problem,
+    }
+}
+
+/// Counts a request that proved nothing. A problem, where its sender has to wait.
+pub fn wait_where_over(app: &Shared, source: Source) -> Option<Problem> {
+    let allowance = app.unproven.ask(source);
+    let seconds = allowance.retry_after_s?;
+    let detail = format!(
+        "one address may make {} requests a second without a good key or signature, and {} at once; wait {seconds} s, and \
+         look why what was sent is refused",
+        app.config.limits.unproven_per_second, allowance.limit
+    );
+    let mut problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);
+    show(allowance, &mut problem.headers);
+    Some(problem)
 }
 
 /// URLs end up in logs and histories, so a key in one is as good as published.

@@ -33,7 +33,7 @@ use tracing::{error, warn};
 
 use super::form::{BODY_BYTES_MAX, Form};
 use super::recent::CallIds;
-use crate::api::Problem;
+use crate::api::{PROBLEM_JSON, Problem, wait_where_over};
 use crate::app::Shared;
 use crate::twiml::Document;
 
@@ -128,7 +128,7 @@ impl Twilio {
                 self.count("voice-status", "kept");
                 StatusCode::NO_CONTENT.into_response()
             }
-            Err(refusal) => self.refuse("voice-status", refusal),
+            Err(problem) => self.refuse("voice-status", problem),
         }
     }
 
@@ -144,7 +144,7 @@ impl Twilio {
     {
         let callback = match self.receive(request).await {
             Ok(callback) => Arc::new(callback),
-            Err(refusal) => return self.refuse(name, refusal),
+            Err(problem) => return self.refuse(name, problem),
         };
         // The closure itself runs inside, so that a panic anywhere in it is caught.
         let acted = AssertUnwindSafe(async { act(self.clone(), callback.clone()).await }).catch_unwind();
@@ -153,7 +153,7 @@ impl Twilio {
                 self.count(name, told.outcome);
                 twiml(told.document)
             }
-            Ok(Ok(Err(refusal))) => self.refuse(name, refusal),
+            Ok(Ok(Err(refusal))) => self.refuse(name, refusal.into()),
             Ok(Err(_)) => {
                 error!(
                     call.carrier_id = callback.call_sid,
@@ -174,23 +174,31 @@ impl Twilio {
     }
 
     /// Reads a request and makes sure that it is Twilio's own. Nothing has happened before that.
-    async fn receive(&self, request: Request<Body>) -> Result<Callback, Refusal> {
+    ///
+    /// The signature is verified however many wrong ones came from the same address: a carrier is never made to wait for what
+    /// others do. But whoever sends many wrong ones is told so, and does not fill the log.
+    async fn receive(&self, request: Request<Body>) -> Result<Callback, Problem> {
         let (parts, body) = request.into_parts();
+        let source = self.app.unproven.source(&parts.extensions, &parts.headers);
+        let unproven = |detail: &str, code| {
+            let wait = source.and_then(|source| wait_where_over(&self.app, source));
+            wait.unwrap_or_else(|| Problem::new(code, detail))
+        };
         check_content_type(&parts.headers)?;
         let too_large =
-            || Refusal::new(Code::BodyTooLarge, format!("a callback has at most {BODY_BYTES_MAX} bytes"));
+            || Problem::new(Code::BodyTooLarge, format!("a callback has at most {BODY_BYTES_MAX} bytes"));
         let body = match tokio::time::timeout(BODY_LIMIT, to_bytes(body, BODY_BYTES_MAX)).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err(too_large()),
-            Err(_) => return Err(Refusal::new(Code::Timeout, "the body did not arrive in time")),
+            Err(_) => return Err(Problem::new(Code::Timeout, "the body did not arrive in time")),
         };
-        let form = Form::parse(&body).map_err(|(code, detail)| Refusal::new(code, detail))?;
+        let form = Form::parse(&body).map_err(|(code, detail)| Problem::new(code, detail))?;
         let path = parts.uri.path();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let signature = header_text(&parts.headers, SIGNATURE_HEADER).ok_or_else(|| {
-            Refusal::new(
-                Code::SignatureMissing,
+            unproven(
                 "the X-Twilio-Signature header is missing; only the carrier may call this address",
+                Code::SignatureMissing,
             )
         })?;
         let mut url = format!("{}{path}", self.base);
@@ -204,26 +212,30 @@ impl Twilio {
                 account.verifier.verify(algorithm, &url, &form.0, signature)
             });
         if !genuine {
+            let problem = unproven(
+                "the signature does not fit this request; it is verified over public_url with the account's auth token",
+                Code::SignatureInvalid,
+            );
+            if problem.code == Code::RateLimited {
+                return Err(problem);
+            }
             warn!(
                 signed.url = hidden(&url),
                 "a callback's signature is wrong; it was verified over {}: check public_url and carriers.twilio.auth_token",
                 hidden(&url)
             );
-            return Err(Refusal::new(
-                Code::SignatureInvalid,
-                "the signature does not fit this request; it is verified over public_url with the account's auth token",
-            ));
+            return Err(problem);
         }
         let account_sid = form.value("AccountSid").unwrap_or_default();
         if self.account.as_ref().is_none_or(|account| account.sid != account_sid) {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::SignatureInvalid,
                 format!("AccountSid is {}, which is not the account of the store", shown(&account_sid)),
             ));
         }
         let call_sid = form.value("CallSid").unwrap_or_default().into_owned();
         if call_sid.is_empty() || call_sid.len() > CARRIER_CALL_ID_BYTES_MAX || !call_sid.is_ascii() {
-            return Err(Refusal::new(
+            return Err(Problem::new(
                 Code::InvalidForm,
                 format!("CallSid is {}, which names no call", shown(&call_sid)),
             ));
@@ -232,14 +244,15 @@ impl Twilio {
         Ok(Callback { form, call_sid, token, query })
     }
 
-    fn refuse(&self, callback: &'static str, refusal: Refusal) -> Response {
-        let code = refusal.code;
+    fn refuse(&self, callback: &'static str, problem: Problem) -> Response {
+        let code = problem.code;
         self.count(callback, code.as_str());
         let request_id = RequestId::new(self.app.clock.now(), self.app.random.bits());
-        let body = Problem::from(refusal).body(request_id.to_string());
-        let body = serde_json::to_string(&body).expect("our own types always serialise");
+        let headers = (*problem.headers).clone();
+        let body = serde_json::to_string(&problem.body(request_id.to_string()))
+            .expect("our own types always serialise");
         let status = StatusCode::from_u16(code.http_status()).expect("a test checks the table");
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        (status, headers, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
     }
 
     fn count(&self, callback: &'static str, outcome: &'static str) {

@@ -17,6 +17,7 @@ impl Config {
             self.prices(),
             self.leases(),
             self.purchases(),
+            self.retention(),
             self.failpoint(),
         ];
         refusals.into_iter().flatten().next().map_or(Ok(()), |said| Err(ConfigError::Unsafe(said)))
@@ -133,6 +134,18 @@ impl Config {
             .then(|| "purchases.posts_max = 0 would never buy anything; use 1 or more".to_owned())
     }
 
+    fn retention(&self) -> Option<String> {
+        let retention = &self.retention;
+        let (name, way_out) = if retention.events_days == 0 {
+            ("events_days", "use 1 or more")
+        } else if retention.calls_days == Some(0) {
+            ("calls_days", "use 1 or more, or leave it out to keep calls for good")
+        } else {
+            return None;
+        };
+        Some(format!("retention.{name} = 0 would forget everything as soon as it is there; {way_out}"))
+    }
+
     fn failpoint(&self) -> Option<String> {
         let wanted = self.danger_failpoint.as_deref()?;
         let name = wanted.strip_suffix(":stop").unwrap_or(wanted);
@@ -220,6 +233,8 @@ mod tests {
                 "belong together",
             ),
             ("store.prices.US.local.monthly = \"1,15\"", "store.prices.US.local.monthly"),
+            ("retention.events_days = 0", "use 1 or more"),
+            ("retention.calls_days = 0", "for good"),
             ("store.limits.monthly_spend = \"lots\"", "store.limits.monthly_spend"),
         ] {
             let said = said(settings).unwrap_or_else(|| panic!("accepted: {settings}"));

@@ -1,9 +1,11 @@
 //! The error zoo: bad input of every kind, and the one answer that each gets.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request};
 use expect_test::expect;
@@ -11,7 +13,7 @@ use serde_json::json;
 use server::background::driver::Task as _;
 use server::background::prune_rows::PruneRows;
 
-use crate::harness::{Answer, Node, on_sqlite};
+use crate::harness::{Answer, Node, START, on_sqlite};
 
 on_sqlite!(
     bodies_that_cannot_be_read,
@@ -19,6 +21,7 @@ on_sqlite!(
     addresses_that_do_not_exist,
     keys_that_open_nothing,
     too_much_too_fast,
+    an_address_that_guesses_keys_waits,
     idempotency_keys_that_cannot_be_used,
 );
 
@@ -245,6 +248,56 @@ async fn too_much_too_fast(node: Arc<Node>) {
     assert_eq!(node.get("/v1/workspace").await.status, 200, "another key is not held back");
     node.clock.advance(Duration::from_secs(1));
     assert_eq!(ask().await.status, 200);
+}
+
+async fn an_address_that_guesses_keys_waits(node: Arc<Node>) {
+    let ask = async |address: &str, key: &str| {
+        let request = Request::get("/v1/workspace")
+            .header(AUTHORIZATION, format!("Bearer {key}"))
+            .extension(ConnectInfo(address.parse::<SocketAddr>().unwrap()));
+        node.answer(request.body(Body::empty()).unwrap()).await
+    };
+    let (stranger, neighbour) = ("203.0.113.7:4711", "203.0.113.8:4711");
+    let (used, unused) = (node.owner_key.clone(), node.key(domain::permission::BuiltInRole::Viewer).await);
+    let (_, unknown) = node.stranger("theirs").await;
+    node.app
+        .database
+        .write(|tx| {
+            let theirs = database::workspaces::workspace_find_by_name(tx, "theirs")?.unwrap().id;
+            let keys = database::keys::key_list(tx, theirs, None, 9)?;
+            database::keys::key_revoke(tx, theirs, keys[0].id, START.parse().unwrap()).map(drop)
+        })
+        .await
+        .unwrap();
+    assert_eq!(ask(stranger, &used).await.status, 200);
+    // Every way to prove nothing counts.
+    for n in 0..60 {
+        let (key, code) =
+            if n % 2 == 0 { ("x", "unauthenticated") } else { (unknown.as_str(), "key_revoked") };
+        let refused = ask(stranger, key).await;
+        assert_eq!((refused.status, refused.code().as_str()), (401, code), "{n}: {}", refused.text);
+    }
+    let refused = ask(stranger, "x").await;
+    assert_eq!((refused.header("retry-after"), refused.header("ratelimit-limit")), (Some("1"), Some("60")));
+    refused.check(expect![[r#"
+        429
+        {
+          "code": "rate_limited",
+          "detail": "one address may make 1 requests a second without a good key or signature, and 60 at once; wait 1 s, and look why what was sent is refused",
+          "errors": [],
+          "request_id": "req_…",
+          "status": 429,
+          "title": "Too many requests",
+          "type": "/docs/errors/rate_limited"
+        }
+    "#]]);
+    // Whoever has shown a good key goes on beside a stranger who guesses; one that nobody has shown yet waits with them.
+    assert_eq!(ask(stranger, &used).await.status, 200);
+    assert_eq!(ask(stranger, &unused).await.status, 429);
+    assert_eq!(ask(neighbour, &unused).await.status, 200);
+    assert_eq!(ask(stranger, &unused).await.status, 200, "it is known now");
+    node.clock.advance(Duration::from_secs(2));
+    assert_eq!(ask(stranger, "x").await.status, 401);
 }
 
 async fn idempotency_keys_that_cannot_be_used(node: Arc<Node>) {

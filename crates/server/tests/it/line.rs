@@ -86,6 +86,10 @@ pub(crate) fn stream() -> Dial {
     Dial { target: Target::Stream { url }, ring_timeout_s: 20 }
 }
 
+pub(crate) fn fallback(targets: Vec<Dial>, message: Option<&str>) -> Fallback {
+    Fallback { targets, message: message.map(str::to_owned) }
+}
+
 pub(crate) fn parameters(entries: &[(&str, &str)]) -> Parameters {
     Parameters::check(entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
         .unwrap()

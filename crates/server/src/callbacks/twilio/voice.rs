@@ -21,16 +21,14 @@ use tracing::{info, warn};
 
 use super::status::{detail, entry};
 use super::{Callback, Told, Twilio, called, token_fits};
+use crate::actions::secrets::{SIP_PASSWORD, WEBHOOK_SECRET};
 use crate::record::{Entry, Note, Route};
 use crate::routes::Routes;
 use crate::twiml::{Document, Leg};
 use crate::webhooks::ask;
 
-/// What the passwords of SIP targets are sealed for.
-const SIP_PASSWORD: &str = "sip_password";
-/// What the signing secrets of webhook endpoints are sealed for.
-const WEBHOOK_SECRET: &str = "webhook_secret";
-/// A stream that ended sooner than this never came about: Twilio tells no other way that an agent's server refused it.
+/// A stream that ended sooner than this while the caller still waits never came about: Twilio tells no other way that an agent's
+/// server refused it. Where the caller has hung up meanwhile – `CallStatus` tells – nothing is held against the agent.
 const STREAM_AT_ONCE: Duration = Duration::from_millis(1_500);
 /// What is kept of a report that a target has ended.
 const KEPT: &[&str] = &[
@@ -68,7 +66,8 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
     if !token_fits(callback, &found) {
         return Err(Refusal::new(Code::SignatureInvalid, "the address is not that of the called number"));
     }
-    let (id, at) = twilio.ids.id(Ingress::STORE, &callback.call_sid, now);
+    let id = twilio.ids.id(Ingress::STORE, &callback.call_sid);
+    let at = twilio.ids.first_heard(id, now);
     let from = callback.form.value("From").unwrap_or_default().into_owned();
     let incoming = IncomingCall { ingress: Ingress::STORE, to, caller: Caller::read(&from) };
     let decision = decide(&table, &incoming, at);
@@ -131,7 +130,7 @@ fn not_ours(twilio: &Twilio, callback: &Callback, now: Timestamp) -> Result<Told
     warn!(
         "a call to {to} came in, which is not one of our numbers; check at the carrier which numbers send their calls here"
     );
-    let (id, _) = twilio.ids.id(Ingress::STORE, &callback.call_sid, now);
+    let id = twilio.ids.id(Ingress::STORE, &callback.call_sid);
     let kept = Entry {
         status: Some(CallStatus::Ringing),
         outcome: Some(Outcome::Rejected),
