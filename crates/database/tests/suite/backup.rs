@@ -298,7 +298,7 @@ async fn a_broken_backup_is_refused(arena: Arena) {
         it was changed since it was made: its SHA-256 differs
         it does not hold the rows that it says
         its format is not known to this program
-        the database has schema 99, this program knows schemas up to 1: run a newer one"#]]
+        the database has schema 99, this program knows schemas up to 2: run a newer one"#]]
     .assert_eq(&told.join("\n"));
 }
 
