@@ -270,8 +270,7 @@ impl<'a> Host<'a> {
     /// or an IPv6 address in brackets (RFC 3261 §25.1).
     pub fn parse(text: &'a [u8]) -> Option<Host<'a>> {
         if let Some(inside) = text.strip_prefix(b"[") {
-            let inside = std::str::from_utf8(inside.strip_suffix(b"]")?).ok()?;
-            return inside.parse().ok().map(Host::V6);
+            return read_v6(inside.strip_suffix(b"]")?).map(Host::V6);
         }
         let name = text.strip_suffix(b".").unwrap_or(text);
         let last = name.rsplit(|&b| b == b'.').next()?;
@@ -301,6 +300,16 @@ impl<'a> Host<'a> {
             (Host::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
             _ => self.ip().is_some() && self.ip() == other.ip(),
         }
+    }
+}
+
+/// An IPv6 address without its brackets. RFC 3261's grammar makes three colons of two where an IPv4 address follows,
+/// and RFC 5118 §4.10 wants that tolerated.
+fn read_v6(inside: &[u8]) -> Option<Ipv6Addr> {
+    let text = std::str::from_utf8(inside).ok()?;
+    match text.split_once(":::") {
+        Some((before, after)) if after.contains('.') => format!("{before}::{after}").parse().ok(),
+        _ => text.parse().ok(),
     }
 }
 
@@ -371,6 +380,17 @@ mod tests {
             ("sip:a@b", "sips:a@b"),
         ] {
             assert!(!same(a, b) && !same(b, a), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_third_colon_is_forgiven_before_an_ipv4_address_only() {
+        let v6 = |text: &'static str| Host::parse(text.as_bytes());
+        let meant = Some(Host::V6("2001:db8::192.0.2.1".parse().unwrap()));
+        assert_eq!(v6("[2001:db8:::192.0.2.1]"), meant);
+        assert_eq!(v6("[2001:db8::192.0.2.1]"), meant);
+        for bad in ["[2001:db8:::1]", "[:::]", "[2001:::1:::192.0.2.1]", "[2001:db8::::192.0.2.1]", "[]"] {
+            assert_eq!(v6(bad), None, "{bad}");
         }
     }
 

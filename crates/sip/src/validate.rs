@@ -20,7 +20,7 @@ pub struct Refusal {
     pub status: Status,
     /// What is wrong, for the answer's reason phrase and for a log.
     pub text: Cow<'static, str>,
-    /// A header that the answer needs: Allow with 405, Unsupported with 420.
+    /// A header that the answer needs: Allow with 405 and 501, Unsupported with 420.
     pub header: Option<(Name, String)>,
 }
 
@@ -134,17 +134,19 @@ fn check_uri(request: &Message) -> Result<(), Refusal> {
     }
 }
 
-/// §8.2.1: a method we take. In a dialog it is between the ends.
+/// §8.2.1: a method we take. In a dialog it is between the ends. One that nobody has heard of is not implemented
+/// (§21.5.2), one that is known is not allowed (§21.4.6); both answers list what is.
 fn check_method(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
     let Some(method) = request.method() else { return Ok(()) };
     let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
     if in_dialog || matches!(method, Method::Ack | Method::Cancel) || rules.methods.contains(method) {
         return Ok(());
     }
-    Err(Refusal {
-        header: Some((Name::Allow, rules.methods.to_string())),
-        ..Refusal::new(405, "Method Not Allowed")
-    })
+    let refusal = match method {
+        Method::Other => Refusal::new(501, "Not Implemented"),
+        _ => Refusal::new(405, "Method Not Allowed"),
+    };
+    Err(Refusal { header: Some((Name::Allow, rules.methods.to_string())), ..refusal })
 }
 
 /// §16.3 step 3. An OPTIONS or REGISTER that may go no further is for us (§11).

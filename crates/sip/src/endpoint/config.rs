@@ -44,7 +44,7 @@ impl Default for Limits {
 pub struct Config {
     /// Where we are reached; at least one.
     pub listeners: Vec<Listener>,
-    /// Methods taken outside dialogs; others get 405.
+    /// Methods taken outside dialogs; others get 405, or 501 if they are none of [`Method`]'s.
     pub methods: MethodSet,
     /// Option tags that may stand in Proxy-Require; others get 420.
     pub proxy_extensions: Vec<String>,
