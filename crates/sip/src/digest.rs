@@ -9,6 +9,7 @@
 
 mod nonce;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use md5::Md5;
@@ -307,7 +308,8 @@ impl Authenticator {
         password: impl FnOnce(&str) -> Option<Secret>,
     ) -> Result<Result<String, Stale>, Refused> {
         let find = |name| params.find(name).ok_or(Refused::Malformed);
-        let username = std::str::from_utf8(find("username")?).map_err(|_| Refused::Malformed)?;
+        let username = unquote(find("username")?);
+        let username = std::str::from_utf8(&username).map_err(|_| Refused::Malformed)?;
         let (nonce, uri, given) = (find("nonce")?, find("uri")?, find("response")?);
         let algorithm = match params.find("algorithm") {
             Some(text) => Algorithm::read(text).ok_or(Refused::Algorithm)?,
@@ -361,6 +363,20 @@ fn read_count(text: &[u8]) -> Option<u32> {
     let is_count = text.len() == 8 && text.iter().all(u8::is_ascii_hexdigit);
     let count = u32::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()?;
     (is_count && count > 0).then_some(count)
+}
+
+/// A quoted string's inside with its escapes undone (RFC 3261 §25.1 quoted-pair): the digest is over what is meant
+/// (RFC 7616 §3.4.2, `unq`).
+fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut meant = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        meant.push(if byte == b'\\' { bytes.next().copied().unwrap_or(byte) } else { byte });
+    }
+    Cow::Owned(meant)
 }
 
 fn is_same_uri(a: &[u8], b: &[u8]) -> bool {
@@ -439,11 +455,14 @@ fn answer_one(
             counted: has_qop.then_some((nc.as_bytes(), cnonce)),
         },
     );
-    // A header that would not be ASCII is none that a server of this protocol could have asked for.
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+    // What is neither UTF-8 nor on one line is nothing that a server of this protocol could have asked for.
+    let text = |bytes: &[u8]| {
+        let is_line = !bytes.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t');
+        String::from_utf8(bytes.to_vec()).ok().filter(|_| is_line)
+    };
     let mut value = format!(
         "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{digest}\", algorithm={}",
-        credentials.username,
+        credentials.username.replace('\\', "\\\\").replace('"', "\\\""),
         text(realm)?,
         text(nonce)?,
         text(uri)?,

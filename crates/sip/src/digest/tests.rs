@@ -213,3 +213,31 @@ fn a_client_answers_its_own_realm_and_the_better_algorithm() {
 fn secrets_are_not_printed() {
     assert!(!format!("{:?}", alice()).contains("secret"));
 }
+
+/// Found by fuzzing: a folded nonce went into our answer as it was, which no header can hold; a registration would
+/// have asked again and again without ever sending.
+#[test]
+fn a_challenge_that_cannot_be_repeated_on_one_line_is_not_answered() {
+    for value in [
+        "Digest realm=\"trunk-1\", nonce=\"n\r\n n\"",
+        "Digest realm=\"trunk-1\", nonce=\"n\", opaque=\"\0\"",
+    ] {
+        let text = format!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: {value}\r\n\r\n");
+        let challenge = Message::parse(text.as_bytes()).unwrap();
+        assert_eq!(answer(&challenge, &alice(), b"REGISTER", b"sip:h", 1), None, "{value:?}");
+    }
+}
+
+#[test]
+fn a_user_name_may_hold_quotes() {
+    let mut server = authenticator();
+    let challenge = challenge(&mut server, Instant::ZERO, REALM, false);
+    let odd = Credentials { username: r#"a "b" \c"#.into(), ..alice() };
+    let (_, value) = answer(&challenge, &odd, b"REGISTER", b"sip:h", 1).unwrap();
+    assert!(value.starts_with(r#"Digest username="a \"b\" \\c", realm"#), "{value}");
+    let request = request("sip:h", &value);
+    let verdict = server.verify(Instant::ZERO, &request, Asker::UserAgent, REALM, |user| {
+        (user == odd.username).then(|| Secret::new("secret"))
+    });
+    assert_eq!(verdict, Verdict::Accepted { username: odd.username.clone() });
+}
