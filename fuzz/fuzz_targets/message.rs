@@ -1,47 +1,7 @@
-//! Reading, every view and every edit. After an edit the index must say what a fresh reading of the bytes says.
+//! Reading, every view and every edit. What must hold is written beside the tests that share it.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use sip::validate::{Rules, check_request, is_usable_response};
-use sip::{Message, Method, MethodSet, Name, ResponseBuilder, Status};
+#[path = "../../crates/sip/tests/it/properties/message.rs"]
+mod property;
 
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(message) = Message::parse(bytes) else { return };
-    let _ = (message.from(), message.to(), message.call_id(), message.cseq(), message.max_forwards());
-    let _ = (message.content_length(), message.expires(), message.min_expires(), message.retry_after());
-    let _ = (message.vias().count(), message.contacts().count(), message.routes().count());
-    let _ = (message.content_type(), message.start_line(), message.reason(), message.body());
-    let rules = Rules { methods: MethodSet::of(&Method::NAMED), proxy_extensions: &[] };
-    let _ = check_request(&message, &rules);
-    let _ = is_usable_response(&message);
-    if message.is_request() {
-        // A response repeats what stood in the request; whatever that was, it can be read.
-        if let Ok(response) = ResponseBuilder::new(&message, Status::OK).to_tag(b"t").record_routes().build() {
-            assert!(response.status() == Some(Status::OK));
-        }
-    }
-    if message.flaw().is_some() {
-        return;
-    }
-    let mut edited = message.clone();
-    for step in 0..12 {
-        match step {
-            0 => drop(edited.push_via(b"SIP/2.0/UDP edge;branch=z9hG4bKx")),
-            1 => drop(edited.push_record_route(b"<sip:edge;lr>")),
-            2 => drop(edited.push_route(b"<sip:next;lr>")),
-            3 => edited.decrement_max_forwards(),
-            4 => drop(edited.set_uri(b"sip:somewhere@else")),
-            5 => drop(edited.add("X-New", b"value")),
-            6 => drop(edited.set(Name::Contact, b"<sip:us>")),
-            7 => drop(edited.remove(Name::Supported)),
-            8 => drop(edited.remove_named("x-new")),
-            9 => drop(edited.pop_route()),
-            10 => drop(edited.pop_via()),
-            _ => drop(edited.pop_via()),
-        }
-        let Ok(fresh) = Message::parse(edited.bytes()) else { panic!("an edit broke the message") };
-        assert!(edited.headers().eq(fresh.headers()), "step {step}");
-        assert_eq!(edited.body(), fresh.body(), "step {step}");
-        assert_eq!(edited.uri_text(), fresh.uri_text(), "step {step}");
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| property::check(bytes));

@@ -6,5 +6,6 @@ mod calls;
 mod chaos;
 mod endpoint;
 mod network;
+mod properties;
 mod story;
 mod torture;
