@@ -1,8 +1,8 @@
 //! Dialogs (RFC 3261 §12): what two user agents agree on so that they find each other again.
 
 use crate::edit::UnsafeText;
-use crate::header::HeaderError;
 use crate::header::name::Name;
+use crate::header::{HeaderError, invalid};
 use crate::limits::CSEQ_MAX;
 use crate::message::Message;
 use crate::method::Method;
@@ -183,7 +183,28 @@ fn is_loose(route: &[u8]) -> bool {
         .is_some_and(|uri| matches!(uri, Uri::Sip(uri) if uri.is_loose()))
 }
 
+/// The Contact's URI, which becomes the request-URI of what follows: one that cannot stand there makes no dialog.
 fn contact(message: &Message) -> Result<Vec<u8>, DialogError> {
     let contact = message.contacts().next().ok_or(DialogError::Incomplete)??;
-    Ok(contact.uri_text.to_vec())
+    let is_writable = contact.uri_text.iter().all(|&byte| byte > b' ' && byte != 0x7f);
+    if is_writable { Ok(contact.uri_text.to_vec()) } else { Err(invalid(Name::Contact).into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::Fault;
+
+    /// Found by fuzzing: such a dialog could never send anything, not even the BYE to be rid of it.
+    #[test]
+    fn a_contact_that_cannot_be_written_makes_no_dialog() {
+        let answer = Message::parse(
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+              Call-ID: x\r\nCSeq: 1 INVITE\r\nContact: \0\r\n\r\n",
+        )
+        .unwrap();
+        let fault = HeaderError { name: Name::Contact, fault: Fault::Invalid };
+        assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
+        assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+    }
 }

@@ -236,3 +236,6 @@ pub(crate) fn one_line(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         std::borrow::Cow::Borrowed(value)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,8 @@ impl UserAgent {
                 self.reject(now, call, busy)
             }
             State::Answering { .. } | State::Up => {
-                self.bye(now, call)?;
+                // A BYE that cannot be made or sent leaves nothing to be done about it: the call is over for us.
+                let _ = self.bye(now, call);
                 self.end(call, Ended::ByUs);
                 Ok(())
             }
