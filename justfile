@@ -31,9 +31,9 @@ bench:
 crash:
     SWITCHBOARD_TEST_CRASH_SQLITE=2000 SWITCHBOARD_TEST_CRASH_POSTGRES=300 ./test tests
 
-# One hour on each fuzz target; install with: rustup toolchain install nightly && cargo install cargo-fuzz
-fuzz:
-    cd fuzz && for t in $(cargo +nightly fuzz list); do cargo +nightly fuzz run $t -- -max_total_time=3600; done
+# An hour on each fuzz target; once: rustup toolchain install nightly && cargo install cargo-fuzz --locked
+fuzz seconds="3600":
+    cd fuzz && for t in $(cargo +nightly fuzz list); do mkdir -p corpus/$t && cargo +nightly fuzz run $t corpus/$t ../crates/sip/testdata/fuzz/$t ../crates/sip/testdata/torture/rfc4475 -- -max_total_time={{seconds}} -max_len=8192 -rss_limit_mb=1024 -timeout=10 || exit 1; done
 
 # Needs a network for the advisory database
 advisories:

@@ -10,10 +10,11 @@ use sha2::{Digest, Sha256};
 /// The secrets of one node, handed in at construction.
 #[derive(Clone)]
 pub struct Keys {
-    /// Kept over restarts and shared by all nodes: signs Record-Route parameters and nonces, so that any node
-    /// understands what another one signed.
+    /// Kept over restarts and shared by all nodes: signs Record-Route parameters and our Vias' branches, so that any
+    /// node understands what another one signed.
     pub shared: [u8; 32],
-    /// New at every start of every node: makes branches and tags that never repeat.
+    /// New at every start of every node: makes branches and tags that never repeat, and nonces that only the node
+    /// that remembers their counts takes.
     pub unique: [u8; 32],
 }
 

@@ -28,7 +28,7 @@
 //! # What must stay true
 //!
 //! * No input makes this crate panic, look at a message more than a few times its length, or keep memory for longer
-//!   than 64·T1 after the last word about it was said.
+//!   than 64·T1 after the last word about it was said – ten minutes ([`RINGING_MAX`]) while a call rings.
 //! * What is not edited is forwarded byte for byte.
 //! * A response goes back where its request came from, never to where a header says (`maddr` is not even read).
 //! * A request inside a dialog needs no memory of the dialog: what is needed stands in its Route, signed.

@@ -38,7 +38,8 @@ pub const TARGETS_MAX: usize = 16;
 /// Transactions in all (server and client together), by default.
 pub const TRANSACTIONS_MAX: usize = 200_000;
 
-/// Server transactions of one source address that is no known peer, by default.
+/// Server transactions of one source that is no known peer, by default. A source is an IPv4 address, or an IPv6 network
+/// of 64 bits.
 pub const TRANSACTIONS_PER_SOURCE_MAX: usize = 1_000;
 
 /// Above this share of [`TRANSACTIONS_MAX`] new calls are shed with 503, by default: what is in progress needs room.
@@ -50,8 +51,8 @@ pub const OUTPUTS_MAX: usize = 65_536;
 /// Bytes that may stand in one connection's buffer: one whole message.
 pub const STREAM_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
 
-/// Nonces remembered for their counters, per realm. The oldest gives way: a flood of challenges stores nothing, since
-/// only a nonce that was answered rightly is remembered.
+/// Nonces remembered for their counters by one [`crate::digest::Authenticator`]. The oldest gives way: a flood of
+/// challenges stores nothing, since only a nonce that was answered rightly is remembered.
 pub const NONCES_MAX: usize = 4_096;
 
 /// How long a nonce is good for.

@@ -54,7 +54,8 @@ pub enum Event {
         /// Where it came from.
         source: Source,
     },
-    /// A request ended without what it needed: no answer from its owner, or no ACK.
+    /// A request ended without what it needed: an answer from its owner (an INVITE is then answered with 408, ten
+    /// minutes after it came), or an ACK.
     RequestLost {
         /// Which request.
         id: RequestId,

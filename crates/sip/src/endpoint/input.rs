@@ -52,7 +52,7 @@ impl Endpoint {
         if let Err(refusal) = check_proxy_require(request, &rules) {
             return self.refuse(source, request, &refusal);
         }
-        if self.forward_in_dialog(request) {
+        if self.forward_in_dialog(source, request) {
             return;
         }
         if self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack) {
@@ -237,6 +237,11 @@ impl Endpoint {
             Owner::Call { call, branch } => self.call_response(now, call, branch, response),
         }
     }
+}
+
+/// For a request that may go no further.
+pub(crate) fn too_many_hops() -> Refusal {
+    refusal(483, "Too Many Hops")
 }
 
 fn refusal(code: u16, text: &'static str) -> Refusal {

@@ -1,7 +1,7 @@
 //! Runs the machines: their steps become transmits and events, their deadlines go to the wheel, and when they are
 //! over their memory goes back.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{AttemptId, Endpoint, EndpointError, Event, RequestId, Timer};
@@ -105,6 +105,14 @@ impl Endpoint {
         if transaction.machine.deadline().is_none_or(|deadline| deadline > now) {
             return self.settle(handle);
         }
+        if matches!(&transaction.machine, Machine::ServerInvite(machine) if machine.is_forgotten(now)) {
+            // The caller is owed an end although the owner never said one.
+            let id = RequestId(handle);
+            if self.reply(now, id, Status::REQUEST_TIMEOUT, &[]).is_ok() {
+                return self.tell(Event::RequestLost { id });
+            }
+        }
+        let Some(transaction) = self.transactions.at(handle) else { return };
         let owner = transaction.owner;
         let is_server = matches!(transaction.machine, Machine::Server(_) | Machine::ServerInvite(_));
         let call = self.call_of.get(&handle).copied().filter(|_| is_server);
@@ -132,7 +140,7 @@ impl Endpoint {
         if source.is_known {
             return Ok(None);
         }
-        let ip = source.flow.remote.ip();
+        let ip = source_of(source.flow.remote.ip());
         let count = self.per_source.entry(ip).or_insert(0);
         if *count >= self.config.limits.transactions_per_source {
             return Err(Turned::SourceLimit);
@@ -294,6 +302,15 @@ impl Endpoint {
     /// Ends a transaction at once.
     pub(crate) fn forget(&mut self, handle: Handle) {
         self.remove(handle);
+    }
+}
+
+/// What counts as one source. A host has a whole IPv6 network of 64 bits to itself (RFC 4291 §2.5.4), so addresses in
+/// it are one; an IPv4 address is the same one in both dresses.
+fn source_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Any node that shares our keys does the same with the same message, so a restart loses no call that is up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::input::too_many_hops;
 use super::machines::reply_flow;
 use super::{Endpoint, EndpointError};
 use crate::flow::{Flow, Source, Transport};
@@ -27,7 +28,7 @@ enum OwnRoute {
 impl Endpoint {
     /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
     /// dialog that goes through us, and someone has to decide.
-    pub(super) fn forward_in_dialog(&mut self, request: &mut Message) -> bool {
+    pub(super) fn forward_in_dialog(&mut self, source: Source, request: &mut Message) -> bool {
         let loop_hash = self.branches.loop_hash(request);
         let mut ways = None;
         // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
@@ -38,7 +39,9 @@ impl Endpoint {
             request.pop_route();
         }
         let Some(ways) = ways else { return false };
+        // Most were refused before; what may be for us when it can go no further is not, inside someone's dialog.
         if request.max_forwards() == Ok(Some(0)) {
+            self.refuse(source, request, &too_many_hops());
             return true;
         }
         request.decrement_max_forwards();
@@ -49,18 +52,24 @@ impl Endpoint {
     }
 
     /// Forwards a request without state to where the caller says, such as an ACK that [`super::Event::Ack`] brought.
+    /// One that may go no further is not.
     pub fn forward_to(&mut self, request: &Message, flow: Flow) -> Result<(), EndpointError> {
         if !request.is_request() {
             return Err(EndpointError::Unusable);
         }
+        if request.max_forwards() == Ok(Some(0)) {
+            return Err(EndpointError::Unusable);
+        }
         let mut request = request.clone();
         let loop_hash = self.branches.loop_hash(&request);
+        request.decrement_max_forwards();
         self.forward(&mut request, loop_hash, flow);
         Ok(())
     }
 
     /// Forwards a request that [`super::Event::Stateless`] brought to a target, by a branch that is the same for its
-    /// retransmissions, its CANCEL and its ACK (RFC 3261 §16.11). The target's time-outs mean nothing here.
+    /// retransmissions, its CANCEL and its ACK (RFC 3261 §16.11). The target's time-outs mean nothing here. What may
+    /// go no further is answered with 483 instead.
     pub fn forward_stateless(
         &mut self,
         request: &Message,
@@ -68,6 +77,10 @@ impl Endpoint {
         target: &Target,
         record_route: bool,
     ) -> Result<(), EndpointError> {
+        if request.max_forwards() == Ok(Some(0)) {
+            self.refuse(source, request, &too_many_hops());
+            return Ok(());
+        }
         let mut forwarded = request.clone();
         forwarded.set_uri(&target.uri)?;
         forwarded.decrement_max_forwards();
@@ -139,7 +152,7 @@ impl Endpoint {
         // A name is not resolved here: the peer that we know is the one that gave the name.
         let Some(ip) = uri.host.ip() else { return way };
         let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
-        if remote == way.remote || (is_private(ip) && ip != way.remote.ip()) || ip.is_unspecified() {
+        if remote == way.remote || (is_private(ip) && ip != way.remote.ip()) || !is_one_host(ip) {
             return way;
         }
         // A connection ends at another port than its peer listens on; it is used while it is up.
@@ -195,8 +208,15 @@ fn wanted_transport(uri: &SipUri<'_>, usual: Transport) -> Transport {
     }
 }
 
+/// Whether an address can be one peer's: nobody makes us send to everybody.
+fn is_one_host(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// An IPv4 address may come dressed as an IPv6 one (RFC 5118 §4.9) and is looked at without that.
 fn is_private(ip: IpAddr) -> bool {
-    match ip {
+    match ip.to_canonical() {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
             ip.is_private() || ip.is_link_local() || ip.is_loopback() || (a == 100 && (64..128).contains(&b))

@@ -19,7 +19,8 @@ use crate::time::Instant;
 use crate::transaction::{Input, Owner};
 
 impl Endpoint {
-    /// Passes a waiting request on to the targets of a plan.
+    /// Passes a waiting request on to the targets of a plan. One that may go no further is answered with 483 instead
+    /// (RFC 3261 §16.3 step 3): an OPTIONS or a REGISTER, for only those are shown to the owner at all.
     pub fn proxy(
         &mut self,
         now: Instant,
@@ -30,6 +31,12 @@ impl Endpoint {
         let message = self.waiting(id)?;
         if self.call_of.contains_key(&id.0) {
             return Err(EndpointError::NotWaiting);
+        }
+        if message.max_forwards() == Ok(Some(0)) {
+            let status = Status::known(483);
+            self.reply(now, id, status, &[])?;
+            self.tell(Event::Concluded { id, status, target: None });
+            return Ok(());
         }
         let call = self.calls.insert(Call {
             request: id.0,

@@ -29,6 +29,8 @@ pub(crate) struct ClientInvite {
     resend: Option<Resend>,
     /// Timers B, D and M, one after another.
     ends: Instant,
+    /// Whether a CANCEL was sent: it is sent once, and nothing that comes behind it but an answer gains time.
+    is_cancelled: bool,
 }
 
 impl ClientInvite {
@@ -43,7 +45,19 @@ impl ClientInvite {
         let resend = (!is_reliable).then(|| Resend::new(now, timers.t1));
         let ends = now + timers.patience();
         let state = State::Calling;
-        (ClientInvite { state, timers, is_reliable, invite, ack: Vec::new(), resend, ends }, step)
+        (
+            ClientInvite {
+                state,
+                timers,
+                is_reliable,
+                invite,
+                ack: Vec::new(),
+                resend,
+                ends,
+                is_cancelled: false,
+            },
+            step,
+        )
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) -> Step {
@@ -115,7 +129,9 @@ impl ClientInvite {
         self.resend = None;
         if status.is_provisional() {
             self.state = State::Proceeding;
-            self.ends = now + RINGING_MAX;
+            if !self.is_cancelled {
+                self.ends = now + RINGING_MAX;
+            }
             return Step::tell(Notice::Response);
         }
         if status.is_success() {
@@ -145,9 +161,9 @@ impl ClientInvite {
         Step::nothing()
     }
 
-    /// The INVITE, while a CANCEL for it makes sense: after a provisional and before a final response (§9.1).
+    /// The INVITE, while a CANCEL for it makes sense: after a provisional and before a final response (§9.1), once.
     pub(crate) fn cancellable(&self) -> Option<&Message> {
-        (self.state == State::Proceeding).then_some(&self.invite)
+        (self.state == State::Proceeding && !self.is_cancelled).then_some(&self.invite)
     }
 
     /// Nobody wants an answer any more: what has not been heard yet shall not be heard late.
@@ -157,6 +173,7 @@ impl ClientInvite {
 
     /// A CANCEL was sent: if no final response follows within 64·T1 the transaction is over (§9.1).
     pub(crate) fn cancelled(&mut self, now: Instant) {
+        self.is_cancelled = true;
         self.ends = now + self.timers.patience();
     }
 

@@ -154,6 +154,11 @@ impl ServerInvite {
         Step::nothing()
     }
 
+    /// Whether nobody answered for so long that nobody will.
+    pub(crate) fn is_forgotten(&self, now: Instant) -> bool {
+        self.state == State::Proceeding && now >= self.ends
+    }
+
     /// Whether a final response was sent.
     pub(crate) fn is_answered(&self) -> bool {
         self.state != State::Proceeding

@@ -116,7 +116,7 @@ impl Bench {
 fn check(kind: &str, timers: Timers, is_reliable: bool, story: &str, expected: &Expect) {
     let mut bench = Bench::new(kind, timers, is_reliable);
     bench.play(story);
-    let text: String = bench
+    let lines: Vec<String> = bench
         .log
         .iter()
         .map(|(what, times)| {
@@ -124,7 +124,7 @@ fn check(kind: &str, timers: Timers, is_reliable: bool, story: &str, expected: &
             format!("{what} at {}\n", times.join(" "))
         })
         .collect();
-    expected.assert_eq(&text);
+    expected.assert_eq(&lines.concat());
 }
 
 #[test]

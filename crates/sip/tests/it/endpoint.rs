@@ -1,119 +1,15 @@
-//! The engine by itself: what it refuses and in which order, what it forwards without state, its limits, and how it
-//! behaves under load. A table of small exchanges.
-
-use std::net::SocketAddr;
-use std::time::Duration;
+//! The engine by itself: what it refuses and in which order, whom it answers, and what it forwards without state. A
+//! table of small exchanges.
 
 use sip::digest::{Credentials, Secret};
-use sip::endpoint::{Config, Endpoint, Event, Limits, Listener, Output, RequestId};
-use sip::proxy::{Exhausted, Failover, Plan, Target};
-use sip::{
-    Flow, Instant, Keys, Message, MethodSet, Name, ResponseBuilder, Source, Status, Transmit, Transport,
+use sip::endpoint::{Endpoint, Event};
+use sip::proxy::Target;
+use sip::{Flow, Instant, Message, MethodSet, Name, ResponseBuilder, Status, Transport};
+
+use crate::exchange::{
+    AGENT, CALLER, EDGE, address, agent, code, config, drain, input, invite, keys, parse, plan, proxied,
+    request_id, respond, source,
 };
-
-const EDGE: &str = "192.0.2.1:5060";
-const CALLER: &str = "192.0.2.5:4444";
-const AGENT: &str = "192.0.2.9:5060";
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-fn config() -> Config {
-    let listener = |transport, port: u16| Listener {
-        transport,
-        local: SocketAddr::new(address(EDGE).ip(), port),
-        sent_by: format!("192.0.2.1:{port}"),
-    };
-    Config::new(vec![
-        listener(Transport::Udp, 5060),
-        listener(Transport::Tcp, 5060),
-        listener(Transport::Tls, 5061),
-    ])
-}
-
-fn keys(node: u8) -> Keys {
-    Keys { shared: [1; 32], unique: [node; 32] }
-}
-
-fn source(from: &str, is_known: bool) -> Source {
-    Source { flow: Flow::udp(address(EDGE), address(from)), is_known }
-}
-
-/// An INVITE from the caller, with these headers more.
-fn invite(uri: &str, branch: &str, more: &str) -> String {
-    format!(
-        "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.5:4444;branch=z9hG4bK{branch};rport\r\n\
-         From: <sip:c@d>;tag=c1\r\nTo: <sip:a@192.0.2.1>\r\nCall-ID: call-{branch}\r\nCSeq: 1 INVITE\r\n\
-         Contact: <sip:c@192.0.2.5:4444>\r\n{more}Content-Length: 0\r\n\r\n"
-    )
-}
-
-/// Everything that comes out.
-fn drain(endpoint: &mut Endpoint) -> (Vec<Transmit>, Vec<Event>) {
-    let (mut sent, mut events) = (Vec::new(), Vec::new());
-    loop {
-        match endpoint.poll_output() {
-            Output::Transmit(transmit) => sent.push(transmit),
-            Output::Event(event) => events.push(event),
-            Output::Deadline(_) => return (sent, events),
-        }
-    }
-}
-
-fn input(endpoint: &mut Endpoint, from: &str, text: impl AsRef<[u8]>) -> (Vec<Transmit>, Vec<Event>) {
-    endpoint.handle_input(Instant::ZERO, source(from, true), text.as_ref());
-    drain(endpoint)
-}
-
-fn parse(transmit: &Transmit) -> Message {
-    Message::parse(&transmit.bytes).unwrap()
-}
-
-fn code(transmit: &Transmit) -> u16 {
-    parse(transmit).status().unwrap().code()
-}
-
-fn request_id(events: &[Event]) -> (RequestId, Source) {
-    match events {
-        [Event::Request { id, source, .. }] => (*id, *source),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn plan(targets: Vec<Target>) -> Plan {
-    Plan { targets, failover: Failover::default(), exhausted: Exhausted::BestResponse, record_route: true }
-}
-
-fn agent() -> Target {
-    Target::new("sip:agent@192.0.2.9", Flow::udp(address(EDGE), address(AGENT)))
-}
-
-/// A call on its way to the agent: the endpoint and the INVITE that the agent sees.
-fn proxied(target: Target) -> (Endpoint, Message) {
-    let mut edge = Endpoint::new(config(), &keys(1));
-    let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "p", ""));
-    let (id, source) = request_id(&events);
-    edge.proxy(Instant::ZERO, id, source, plan(vec![target])).unwrap();
-    let (sent, _) = drain(&mut edge);
-    assert_eq!(sent.len(), 1);
-    (edge, parse(&sent[0]))
-}
-
-fn respond(
-    edge: &mut Endpoint,
-    request: &Message,
-    status: u16,
-    headers: &[(&str, &str)],
-) -> (Vec<Transmit>, Vec<Event>) {
-    let mut builder =
-        ResponseBuilder::new(request, Status::new(status).unwrap()).to_tag(b"a1").record_routes();
-    for (name, value) in headers {
-        builder = builder.header(name, value);
-    }
-    edge.handle_input(Instant::ZERO, source(AGENT, true), builder.build().unwrap().bytes());
-    drain(edge)
-}
 
 #[test]
 fn requests_are_refused_in_the_rfcs_order() {
@@ -394,57 +290,6 @@ fn a_cancel_from_elsewhere_cancels_nothing() {
 }
 
 #[test]
-fn overload_sheds_early_and_recovers_at_once() {
-    let mut edge = Endpoint::new(config(), &keys(1));
-    edge.set_limits(Limits { transactions: 12, shed_at: 10, transactions_per_source: 5 });
-    let mut ids = Vec::new();
-    for number in 0..10 {
-        let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
-        ids.push(request_id(&events).0);
-    }
-    for number in 10..1_000 {
-        let (sent, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
-        assert!(events.is_empty());
-        assert_eq!((code(&sent[0]), parse(&sent[0]).retry_after()), (503, Ok(Some(5))));
-        let ack = invite("sip:a@192.0.2.1", &format!("o{number}"), "").replace("INVITE", "ACK").replace(
-            "To: <sip:a@192.0.2.1>",
-            &format!("To: {}", String::from_utf8_lossy(parse(&sent[0]).lines(Name::To).next().unwrap())),
-        );
-        assert!(input(&mut edge, CALLER, &ack).1.is_empty(), "the ACK for it is nobody's");
-    }
-    assert_eq!((edge.statistics().transactions, edge.statistics().shed), (10, 990));
-    // Inside a dialog there is still room.
-    let bye = invite("sip:a@192.0.2.1", "bye", "")
-        .replace("INVITE", "BYE")
-        .replace("1>\r\nCall", "1>;tag=t\r\nCall");
-    request_id(&input(&mut edge, CALLER, &bye).1);
-    for id in ids {
-        edge.reply(Instant::ZERO, id, Status::OK, &[]).unwrap();
-    }
-    let later = Instant::ZERO + Duration::from_secs(33);
-    edge.handle_timeout(later);
-    drain(&mut edge);
-    edge.handle_input(later, source(CALLER, true), invite("sip:a@192.0.2.1", "after", "").as_bytes());
-    request_id(&drain(&mut edge).1);
-}
-
-#[test]
-fn a_strangers_limit_is_not_a_known_peers() {
-    let mut edge = Endpoint::new(config(), &keys(1));
-    edge.set_limits(Limits { transactions_per_source: 3, ..Limits::default() });
-    let mut taken = [0, 0];
-    for number in 0..10 {
-        for (place, is_known) in [(0, false), (1, true)] {
-            let text = invite("sip:a@192.0.2.1", &format!("s{number}{place}"), "");
-            edge.handle_input(Instant::ZERO, source(CALLER, is_known), text.as_bytes());
-            taken[place] += drain(&mut edge).1.len();
-        }
-    }
-    assert_eq!(taken, [3, 10]);
-    assert_eq!(edge.statistics().source_limited, 7);
-}
-
-#[test]
 fn without_state_a_call_is_forwarded_and_forgotten() {
     let mut config = config();
     config.keeps_no_state = true;
@@ -472,32 +317,69 @@ fn without_state_a_call_is_forwarded_and_forgotten() {
     assert_eq!((sent[0].flow.remote, code(&sent[0])), (address(CALLER), 180));
 }
 
+/// An address that means many hosts, or one inside our network whatever its dress, is not sent to because a message
+/// in a dialog says so: then the way is the one that was seen.
 #[test]
-fn memory_is_where_it_was_after_many_calls() {
-    let mut edge = Endpoint::new(config(), &keys(1));
-    let mut now = Instant::ZERO;
-    let mut play = |round: u32, count: u32| {
-        for number in 0..count {
-            let text = invite("sip:a@192.0.2.1", &format!("{round}x{number}"), "");
-            edge.handle_input(now, source(CALLER, true), text.as_bytes());
-            let (id, caller) = request_id(&drain(&mut edge).1);
-            edge.proxy(now, id, caller, plan(vec![agent()])).unwrap();
-            let at_agent = parse(&drain(&mut edge).0[0]);
-            let busy =
-                ResponseBuilder::new(&at_agent, Status::new(486).unwrap()).to_tag(b"a1").build().unwrap();
-            edge.handle_input(now, source(AGENT, true), busy.bytes());
-            drain(&mut edge);
-        }
-        for _ in 0..4 {
-            now = now + Duration::from_secs(40);
-            edge.handle_timeout(now);
-            drain(&mut edge);
-        }
-        let left = edge.statistics();
-        assert_eq!((left.transactions, left.calls, left.timers), (0, 0, 0));
+fn a_dialogs_requests_go_to_one_host_outside() {
+    let (mut edge, at_agent) = proxied(agent());
+    let (sent, _) = respond(&mut edge, &at_agent, 200, &[("Contact", "<sip:agent@192.0.2.9>")]);
+    let route = String::from_utf8(parse(&sent[0]).lines(Name::RecordRoute).next().unwrap().to_vec()).unwrap();
+    let mut way = |host: &str| {
+        let bye = format!(
+            "BYE sip:agent@{host} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.5:4444;branch=z9hG4bK{};rport\r\n\
+             Route: {route}\r\nMax-Forwards: 70\r\nFrom: <sip:c@d>;tag=c1\r\nTo: <sip:a@h>;tag=a1\r\n\
+             Call-ID: call-p\r\nCSeq: 2 BYE\r\n\r\n",
+            host.len()
+        );
+        input(&mut edge, CALLER, bye).0[0].flow.remote
     };
-    // The first round makes the tables as large as they get; the second leaves nothing more behind.
-    play(0, 2_000);
-    let info = allocation_counter::measure(|| play(1, 2_000));
-    assert!(info.bytes_current.abs() < 64 * 1024, "{} bytes stay", info.bytes_current);
+    assert_eq!(way("198.51.100.4:5070"), address("198.51.100.4:5070"));
+    for host in [
+        "255.255.255.255",
+        "224.0.0.5",
+        "0.0.0.0",
+        "[ff02::1]",
+        "[::]",
+        "10.0.0.1",
+        "127.0.0.1",
+        "[::ffff:10.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:255.255.255.255]",
+        "[fe80::1]",
+    ] {
+        assert_eq!(way(host), address(AGENT), "{host}");
+    }
+}
+
+/// What may go no further does not, by whichever way it would; only whoever answers OPTIONS itself may take it.
+#[test]
+fn nothing_is_forwarded_at_the_end_of_its_hops() {
+    let options = |to: &str, more: &str, branch: &str| {
+        invite("sip:a@192.0.2.1", branch, &format!("Max-Forwards: 0\r\n{more}"))
+            .replace("INVITE", "OPTIONS")
+            .replace("To: <sip:a@192.0.2.1>", to)
+    };
+    let (mut edge, at_agent) = proxied(agent());
+    let route = String::from_utf8(at_agent.lines(Name::RecordRoute).next().unwrap().to_vec()).unwrap();
+    // In a dialog.
+    let in_dialog = options("To: <sip:a@192.0.2.1>;tag=t", &format!("Route: {route}\r\n"), "in")
+        .replace("call-in", "call-p");
+    let (sent, events) = input(&mut edge, CALLER, in_dialog);
+    assert_eq!((code(&sent[0]), sent.len(), events.len()), (483, 1, 0));
+    // By the owner's plan.
+    let (_, events) = input(&mut edge, CALLER, options("To: <sip:a@192.0.2.1>", "", "out"));
+    let (id, caller) = request_id(&events);
+    edge.proxy(Instant::ZERO, id, caller, plan(vec![agent()])).unwrap();
+    let (sent, events) = drain(&mut edge);
+    assert_eq!((code(&sent[0]), sent.len()), (483, 1));
+    assert!(matches!(events[..], [Event::Concluded { target: None, .. }]), "{events:?}");
+    // Without state, and by hand.
+    let request = Message::parse(options("To: <sip:a@192.0.2.1>", "", "by").as_bytes()).unwrap();
+    edge.forward_stateless(&request, caller, &agent(), true).unwrap();
+    assert_eq!(drain(&mut edge).0.iter().map(code).collect::<Vec<_>>(), [483]);
+    assert!(edge.forward_to(&request, agent().flow).is_err());
+    let further =
+        Message::parse(options("To: <sip:a@192.0.2.1>", "", "by").replace("s: 0", "s: 9").as_bytes());
+    edge.forward_to(&further.unwrap(), agent().flow).unwrap();
+    assert_eq!(parse(&drain(&mut edge).0[0]).max_forwards(), Ok(Some(8)));
 }

@@ -5,6 +5,8 @@
 mod calls;
 mod chaos;
 mod endpoint;
+mod exchange;
+mod limits;
 mod network;
 mod properties;
 mod story;

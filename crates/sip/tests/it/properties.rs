@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 
 use crate::network::Chance;
 
+type Property = fn(&[u8]);
+
 /// Each property and the fuzz target of its name.
-const PROPERTIES: [(&str, fn(&[u8])); 7] = [
+const PROPERTIES: [(&str, Property); 7] = [
     ("message", message::check),
     ("uri", uri::check),
     ("header_lists", header_lists::check),
@@ -35,7 +37,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 }
 
 /// Runs a property; says which input broke it, ready to be kept.
-fn run(target: &str, check: fn(&[u8]), input: &[u8]) {
+fn run(target: &str, check: Property, input: &[u8]) {
     if let Err(panic) = std::panic::catch_unwind(|| check(input)) {
         eprintln!("{target} does not hold for \"{}\"", input.escape_ascii());
         std::panic::resume_unwind(panic);

@@ -110,7 +110,8 @@ impl World {
         } else {
             Exhausted::Answer { status: Status::UNAVAILABLE, retry_after_s: 5 }
         };
-        let plan = Plan { targets, failover: Failover::default(), exhausted, record_route: value % 2 == 0 };
+        let plan =
+            Plan { targets, failover: Failover::default(), exhausted, record_route: value.is_multiple_of(2) };
         let _ = self.endpoint.proxy(self.now, id, self.source, plan);
     }
 }

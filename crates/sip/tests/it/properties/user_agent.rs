@@ -150,7 +150,7 @@ impl World {
 
     fn act(&mut self, value: u8) {
         let now = self.now;
-        if value % 8 == 0 {
+        if value.is_multiple_of(8) {
             let invitation = Invitation {
                 to: "sip:them@h".into(),
                 from: "sip:me@h".into(),
