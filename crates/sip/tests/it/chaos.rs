@@ -70,6 +70,8 @@ struct World {
     open: BTreeSet<(usize, CallId)>,
     /// Requests that the edge was told of and has not concluded.
     waiting: BTreeSet<RequestId>,
+    /// How often each phone was told the end of a request inside a call: an answer, or that none came.
+    ends: BTreeMap<usize, usize>,
     last_deed: Instant,
 }
 
@@ -82,9 +84,8 @@ enum Deed {
     HangUp { node: usize, call: CallId },
 }
 
-/// When nobody does anything any more, all is over after the longest ring, the chain of targets and 64·T1; timers that
-/// mean nothing any more stay for another 64·T1.
-const AFTERMATH: Duration = Duration::from_secs(2 * 32 + 5 + 60 + 32 + 32 + 10);
+/// 64·T1, and a moment.
+const PATIENCE: Duration = Duration::from_millis(32_000 + 10);
 
 impl World {
     fn new(seed: u64) -> World {
@@ -112,6 +113,7 @@ impl World {
             deeds: 0,
             open: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            ends: BTreeMap::new(),
             last_deed: Instant::ZERO,
         };
         for _ in 0..=world.chance.below(2) {
@@ -148,13 +150,33 @@ impl World {
                 self.carry_out(deed);
             }
         }
-        let end = self.last_deed + AFTERMATH;
-        self.run_until(end);
-        while let Some((_, deed)) = self.agenda.pop_first() {
-            self.carry_out(deed);
-            self.run_until(self.network.now + AFTERMATH);
-        }
+        self.fall_silent();
         self.check();
+    }
+
+    /// Nobody does anything any more. 64·T1 after the last message no transaction is left, and the timers that mean
+    /// nothing any more are gone after as much again.
+    fn fall_silent(&mut self) {
+        loop {
+            let last = self.network.ladder.last().map_or(Instant::ZERO, |rung| rung.arrives);
+            let end = last.max(self.last_deed) + PATIENCE;
+            if self.network.now >= end && self.agenda.is_empty() {
+                break;
+            }
+            match self.agenda.pop_first() {
+                Some(((at, _), deed)) => {
+                    self.run_until(at);
+                    self.carry_out(deed);
+                }
+                None => self.run_until(end),
+            }
+        }
+        for node in 0..self.network.nodes.len() {
+            let left = self.network.statistics(node);
+            let name = self.network.nodes[node].name;
+            assert_eq!((left.transactions, left.calls), (0, 0), "what is over stays in {name}");
+        }
+        self.run_until(self.network.now + PATIENCE);
     }
 
     fn run_until(&mut self, until: Instant) {
@@ -260,10 +282,14 @@ impl World {
             CallEvent::Ended { call, .. } => {
                 self.open.remove(&(node, *call));
             }
-            CallEvent::Ringing { .. }
-            | CallEvent::ReferAsked { .. }
-            | CallEvent::ReferProgress { .. }
-            | CallEvent::Other(_) => {}
+            CallEvent::Other(Event::Response { response, .. }) => {
+                if response.status().is_some_and(Status::is_final) {
+                    *self.ends.entry(node).or_default() += 1;
+                }
+            }
+            CallEvent::Other(Event::TimedOut { .. }) => *self.ends.entry(node).or_default() += 1,
+            CallEvent::Ringing { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
 
@@ -307,8 +333,24 @@ impl World {
             let name = self.network.nodes[node].name;
             assert_eq!((left.transactions, left.calls, left.timers), (0, 0, 0), "memory stays in {name}");
             assert_eq!(left.outputs_lost, 0);
+            assert_eq!(
+                self.ends.get(&node).copied().unwrap_or(0),
+                self.asked_by(name),
+                "{name} was not told"
+            );
         }
         self.check_order();
+    }
+
+    /// How many requests a phone began inside its calls: each has a branch of its own, however often it was sent.
+    fn asked_by(&self, name: &str) -> usize {
+        let rungs = self.network.ladder.iter().filter(|rung| rung.from == name && name != "edge");
+        let branches: BTreeSet<Vec<u8>> = rungs
+            .map(|rung| Message::parse(&rung.bytes).unwrap())
+            .filter(|message| message.method() == Some(Method::Bye))
+            .map(|bye| bye.via_top().unwrap().branch().unwrap().to_vec())
+            .collect();
+        branches.len()
     }
 
     /// What the edge tells a caller of one call: nothing provisional behind a final answer, one kind of final answer,

@@ -61,6 +61,8 @@ pub(crate) struct Node {
 /// One message on its way, for the ladder.
 pub(crate) struct Rung {
     pub(crate) at: Instant,
+    /// At the latest: the network may hold it up, or lose it.
+    pub(crate) arrives: Instant,
     pub(crate) from: &'static str,
     pub(crate) to: &'static str,
     pub(crate) bytes: Vec<u8>,
@@ -195,7 +197,8 @@ impl Network {
         assert_eq!(flow.local, self.nodes[node].address, "sent from a socket that is not there");
         let to = self.nodes.iter().position(|other| other.address == flow.remote);
         let (from, name) = (self.nodes[node].name, to.map_or("nobody", |to| self.nodes[to].name));
-        self.ladder.push(Rung { at: self.now, from, to: name, bytes: bytes.clone() });
+        let arrives = self.now + Duration::from_millis(self.faults.delay_ms + self.faults.jitter_ms);
+        self.ladder.push(Rung { at: self.now, arrives, from, to: name, bytes: bytes.clone() });
         let Some(to) = to else { return };
         let from = self.nodes[node].address;
         if self.transport.is_reliable() {
