@@ -306,7 +306,7 @@ pub fn call_list(
 
 /// Adds what a report says to its call, which it begins if need be.
 pub fn call_report(tx: &Tx<'_>, report: &CallReport) -> Result<CallReported, DbError> {
-    let place = [report.ingress.0.into(), (&report.carrier_call_id).into()];
+    let place = [report.ingress.get().into(), (&report.carrier_call_id).into()];
     let known = tx.query_opt(tx.pick(OF_CARRIER), &place, call)?;
     let is_new = known.is_none();
     let mut call = if let Some(call) = known {
@@ -316,7 +316,7 @@ pub fn call_report(tx: &Tx<'_>, report: &CallReport) -> Result<CallReported, DbE
             CREATE,
             &[
                 Value::text(&report.id),
-                report.ingress.0.into(),
+                report.ingress.get().into(),
                 (&report.carrier_call_id).into(),
                 (&report.from).into(),
                 (&report.to).into(),

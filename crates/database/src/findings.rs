@@ -65,7 +65,7 @@ fn finding(row: &Row<'_>) -> Result<Finding, DbError> {
 
 /// What is known to differ on an ingress, by number; at most [`FINDINGS_MAX`].
 pub fn finding_list(read: &Read<'_>, ingress: Ingress) -> Result<Vec<Finding>, DbError> {
-    read.query(LIST, &[ingress.0.into(), FINDINGS_MAX.into()], finding)
+    read.query(LIST, &[ingress.get().into(), FINDINGS_MAX.into()], finding)
 }
 
 /// Keeps a finding, new or seen again.
@@ -74,7 +74,7 @@ pub fn finding_put(tx: &Tx<'_>, finding: &Finding) -> Result<(), DbError> {
     tx.execute(
         PUT,
         &[
-            finding.ingress.0.into(),
+            finding.ingress.get().into(),
             Value::text(&observation.phone_number),
             observation.kind.as_str().into(),
             Value::text_opt(observation.owner.map(|owner| owner.number_id).as_ref()),
@@ -96,7 +96,11 @@ pub fn finding_remove(tx: &Tx<'_>, finding: &Finding) -> Result<(), DbError> {
     let observation = &finding.observation;
     tx.execute(
         REMOVE,
-        &[finding.ingress.0.into(), Value::text(&observation.phone_number), observation.kind.as_str().into()],
+        &[
+            finding.ingress.get().into(),
+            Value::text(&observation.phone_number),
+            observation.kind.as_str().into(),
+        ],
     )
     .map(drop)
 }

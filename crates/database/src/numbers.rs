@@ -166,7 +166,8 @@ pub(crate) fn e164(row: &Row<'_>, column: usize) -> Result<E164, DbError> {
 
 /// The ingress in a column.
 pub(crate) fn ingress(row: &Row<'_>, column: usize) -> Result<Ingress, DbError> {
-    row.read(column).map(Ingress)
+    let place = row.read(column)?;
+    Ingress::new(place).ok_or_else(|| DbError::Corrupt(format!("{place} is no ingress")))
 }
 
 /// The price in three columns.
@@ -250,7 +251,7 @@ pub fn number_find_by_owner(
     ingress: Ingress,
     phone_number: E164,
 ) -> Result<Option<Number>, DbError> {
-    read.query_opt(FIND_BY_OWNER, &[ingress.0.into(), Value::text(&phone_number)], number)
+    read.query_opt(FIND_BY_OWNER, &[ingress.get().into(), Value::text(&phone_number)], number)
 }
 
 /// The number whose callbacks come to this path, in whatever workspace and state.
@@ -336,7 +337,7 @@ pub fn number_each_of_ingress(
     ingress: Ingress,
     mut each: impl FnMut(Number) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
-    read.query_each(OF_INGRESS, &[ingress.0.into()], |row| each(number(row)?))
+    read.query_each(OF_INGRESS, &[ingress.get().into()], |row| each(number(row)?))
 }
 
 /// Numbers whose hold has ended, in whatever workspace.
@@ -398,7 +399,7 @@ pub fn number_create(tx: &Tx<'_>, number: &Number) -> Result<(), DbError> {
         &[
             Value::text(&number.id),
             Value::text(&number.workspace),
-            number.ingress.0.into(),
+            number.ingress.get().into(),
             Value::text(&number.phone_number),
             Value::text_opt(number.country.as_ref()),
             number.number_type.as_str().into(),

@@ -217,7 +217,7 @@ pub fn purchase_create(
             Value::text(&id),
             Value::text(&purchase.workspace),
             Value::text(&purchase.number_id),
-            purchase.ingress.0.into(),
+            purchase.ingress.get().into(),
             Value::text(&purchase.phone_number),
             purchase.price.monthly.minor().into(),
             purchase.price.setup.minor().into(),

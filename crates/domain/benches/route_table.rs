@@ -12,7 +12,7 @@ use domain::agent::{Content, Draft, Variant};
 use domain::assignment::Assignment;
 use domain::call::Ingress;
 use domain::caller::Caller;
-use domain::endpoint::{Dial, Endpoint, SipUri, Target};
+use domain::endpoint::{Dial, SipUri, Target};
 use domain::environment::Environment;
 use domain::id::{AgentId, NumberId, VariantId, VersionId, WorkspaceId};
 use domain::number::E164;
@@ -77,7 +77,7 @@ fn running_row(agent: u64) -> RunningRow {
         version: 1,
         agent_name: format!("agent {agent}").into(),
         content: Arc::new(Content {
-            draft: Draft { endpoint: Some(Endpoint::Dial(dial)), ..Draft::default() },
+            draft: Draft { endpoint: Some(dial.into()), ..Draft::default() },
             variants: vec![variant(0), variant(1)],
         }),
     }
@@ -172,7 +172,7 @@ fn main() {
     // Lookups in no order, so that each touches memory that is not in a cache.
     let calls = |offset: u64| {
         move |i: u64| IncomingCall {
-            ingress: Ingress(u32::from(offset > 0)),
+            ingress: Ingress::new(u32::from(offset > 0)).expect("small"),
             to: number(mix(i) % numbers),
             caller: Caller::Anonymous,
         }
@@ -185,9 +185,9 @@ fn main() {
     let (hit, miss) = (calls(0), calls(1));
     let empty_ns = per_lookup(&|i| black_box(hit(i)).to.digits() > 0, true);
     let decide_hit =
-        per_lookup(&|i| black_box(decide(&table, &hit(i), now)).number.is_some(), true) - empty_ns;
+        per_lookup(&|i| black_box(&decide(&table, &hit(i), now)).number.is_some(), true) - empty_ns;
     let decide_miss =
-        per_lookup(&|i| black_box(decide(&table, &miss(i), now)).number.is_some(), false) - empty_ns;
+        per_lookup(&|i| black_box(&decide(&table, &miss(i), now)).number.is_some(), false) - empty_ns;
     let plain_get = |call: IncomingCall| {
         plain.get(&(call.ingress, call.to)).is_some_and(|entry| black_box(entry.route.version) > 0)
     };

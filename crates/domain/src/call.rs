@@ -5,12 +5,38 @@ use serde::{Deserialize, Serialize};
 /// What a call came in on, as the route table knows it: a small integer that the database hands out. Today the store's
 /// carrier account is the only one; integrations and trunks get theirs when they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Ingress(pub u32);
+#[serde(try_from = "u32", into = "u32")]
+pub struct Ingress(u32);
 
 impl Ingress {
+    /// How many bits it has: there are at most 16,777,216 of them.
+    pub const BITS: u32 = 24;
     /// The store's carrier account.
     pub const STORE: Ingress = Ingress(0);
+
+    /// The ingress of this place; `None` from 2²⁴ on.
+    pub const fn new(place: u32) -> Option<Ingress> {
+        if place >> Ingress::BITS == 0 { Some(Ingress(place)) } else { None }
+    }
+
+    /// Its place.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl From<Ingress> for u32 {
+    fn from(ingress: Ingress) -> u32 {
+        ingress.0
+    }
+}
+
+impl TryFrom<u32> for Ingress {
+    type Error = &'static str;
+
+    fn try_from(place: u32) -> Result<Ingress, &'static str> {
+        Ingress::new(place).ok_or("an ingress is below 16,777,216")
+    }
 }
 
 /// The longest id that a carrier gives a call, in bytes.

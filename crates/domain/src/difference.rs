@@ -197,7 +197,7 @@ mod tests {
         };
         Content {
             draft: Draft {
-                endpoint: Some(Endpoint::Dial(dial)),
+                endpoint: Some(dial.into()),
                 language: Some(Language::parse("fr").unwrap()),
                 fallback: None,
                 call_parameters: parameters(&[("tier", "gold")]),
@@ -244,9 +244,8 @@ mod tests {
     fn changes_are_told_one_by_one_and_secrets_by_their_end() {
         let before = content();
         let mut after = content();
-        let Some(Endpoint::Dial(Dial { target: Target::Sip { auth: Some(auth), .. }, .. })) =
-            &mut after.draft.endpoint
-        else {
+        let Some(Endpoint::Dial(dial)) = &mut after.draft.endpoint else { unreachable!() };
+        let Target::Sip { auth: Some(auth), .. } = &mut std::sync::Arc::make_mut(dial).target else {
             unreachable!()
         };
         auth.password = SecretRef { id: SecretId::from_bits(8), last4: "wxyz".into() };

@@ -4,6 +4,7 @@
 //! egress function, which asks [`Address`] for host and port. Secrets never stand here: only references to them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
@@ -21,14 +22,31 @@ pub const RING_TIMEOUT_S_DEFAULT: u16 = 20;
 /// The shortest and longest ring time, in seconds.
 pub const RING_TIMEOUT_S: std::ops::RangeInclusive<u16> = 5..=120;
 
-/// Where an agent's calls go.
+/// Where an agent's calls go. Shared, since drafts, versions and the routes of many numbers hold the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Endpoint {
     /// The team's server decides per call.
-    Webhook(Webhook),
+    Webhook(#[serde(with = "shared")] Arc<Webhook>),
     /// Always the same target.
-    Dial(Dial),
+    Dial(#[serde(with = "shared")] Arc<Dial>),
+}
+
+/// A shared thing is written and read as the thing itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(thing: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        thing.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
+    }
 }
 
 /// One target and how long it may ring.
@@ -79,9 +97,21 @@ crate::words! {
     }
 }
 
+impl From<Dial> for Endpoint {
+    fn from(dial: Dial) -> Self {
+        Endpoint::Dial(Arc::new(dial))
+    }
+}
+
+impl From<Webhook> for Endpoint {
+    fn from(webhook: Webhook) -> Self {
+        Endpoint::Webhook(Arc::new(webhook))
+    }
+}
+
 impl Endpoint {
     /// Its kind.
-    pub const fn kind(&self) -> EndpointKind {
+    pub fn kind(&self) -> EndpointKind {
         match self {
             Endpoint::Webhook(_) => EndpointKind::Webhook,
             Endpoint::Dial(dial) => dial.target.kind(),

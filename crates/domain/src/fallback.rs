@@ -164,7 +164,7 @@ pub fn check_agent(
 /// The telephone numbers that a call with this endpoint and these levels may be sent on to.
 pub fn telephones(endpoint: Option<&Endpoint>, levels: Levels<'_>) -> Vec<E164> {
     let own = match endpoint {
-        Some(Endpoint::Dial(dial)) => Some(dial),
+        Some(Endpoint::Dial(dial)) => Some(&**dial),
         Some(Endpoint::Webhook(webhook)) => webhook.default.as_ref(),
         None => None,
     };

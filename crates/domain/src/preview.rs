@@ -15,7 +15,9 @@ use crate::environment::Environment;
 use crate::id::{AgentId, NumberId, VariantId, WorkspaceId};
 use crate::number::E164;
 use crate::route::row::{NumberRow, Row, RunningRow, WorkspaceRow};
-use crate::route::{Action, Answer, Decision, Explained, ExplainedTarget, IncomingCall, RouteTable, decide};
+use crate::route::{
+    Action, Answer, Answering, Decision, Explained, ExplainedTarget, IncomingCall, RouteTable, decide,
+};
 use crate::workspace::OutageMode;
 
 /// What a call to a number does, as far as the agent's version decides it. Versions themselves are left out: they always differ.
@@ -48,7 +50,7 @@ impl Outlook {
     fn new(call: &IncomingCall, now: Timestamp, decision: &Decision<'_>) -> Outlook {
         let ended = Explained::new(call, now, decision).decision;
         let answering = decision.answering.as_ref();
-        let variant = answering.and_then(|answering| answering.variant);
+        let variant = answering.and_then(Answering::variant);
         let parameters = answering.map(|answering| {
             let own = &answering.content.draft.call_parameters;
             variant.map_or_else(|| own.clone(), |variant| own.overlaid(&variant.attributes))
@@ -162,7 +164,7 @@ mod tests {
             password: SecretRef { id: SecretId::from_bits(secret), last4: String::new() },
         };
         let uri = SipUri::parse(&format!("sip:{user}@agents.example")).unwrap();
-        Endpoint::Dial(Dial { target: Target::Sip { uri, auth: Some(auth) }, ring_timeout_s: 20 })
+        Dial { target: Target::Sip { uri, auth: Some(auth) }, ring_timeout_s: 20 }.into()
     }
 
     fn variant(bits: u128, name: &str, site: &str) -> Variant {

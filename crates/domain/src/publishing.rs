@@ -215,7 +215,7 @@ mod tests {
 
     fn content(digits: u64) -> Content {
         let phone_number = E164::from_digits(digits).unwrap();
-        let endpoint = Endpoint::Dial(Dial { target: Target::Phone { phone_number }, ring_timeout_s: 20 });
+        let endpoint = Endpoint::from(Dial { target: Target::Phone { phone_number }, ring_timeout_s: 20 });
         Content { draft: Draft { endpoint: Some(endpoint), ..Draft::default() }, ..Content::default() }
     }
 

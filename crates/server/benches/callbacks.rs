@@ -41,10 +41,8 @@ fn number(n: u64) -> E164 {
 fn table(workspace: WorkspaceId) -> RouteTable {
     let url = StreamUrl::parse("wss://agent.example/media", Plain::Refuse).unwrap();
     let dial = Dial { target: Target::Stream { url }, ring_timeout_s: 20 };
-    let content = Content {
-        draft: Draft { endpoint: Some(Endpoint::Dial(dial)), ..Draft::default() },
-        variants: vec![],
-    };
+    let content =
+        Content { draft: Draft { endpoint: Some(dial.into()), ..Draft::default() }, variants: vec![] };
     let (agent_id, environment) = (AgentId::from_bits(2), Environment::Live);
     let running = RunningRow {
         version_id: VersionId::from_bits(3),

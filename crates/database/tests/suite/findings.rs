@@ -42,5 +42,5 @@ async fn a_finding_is_kept_counted_and_forgotten(arena: Arena) {
     let gone = expected.remove(0);
     database.write(move |tx| finding_remove(tx, &gone)).await.unwrap();
     assert_eq!(list().await, expected);
-    assert!(database.read(|read| finding_list(read, Ingress(1))).await.unwrap().is_empty());
+    assert!(database.read(|read| finding_list(read, Ingress::new(1).unwrap())).await.unwrap().is_empty());
 }

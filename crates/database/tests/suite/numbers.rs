@@ -66,7 +66,7 @@ async fn a_number_has_one_owner(arena: Arena) {
     let taken = arena.database.write(move |tx| keep(tx, std::slice::from_ref(&again))).await;
     assert_eq!(taken, Err(DbError::Conflict("numbers_owner")));
     // Another ingress is another number; and a released one is free again.
-    let elsewhere = Number { ingress: Ingress(1), ..twin.clone() };
+    let elsewhere = Number { ingress: Ingress::new(1).unwrap(), ..twin.clone() };
     arena
         .database
         .write(move |tx| {

@@ -29,7 +29,7 @@ fn line(row: &Row) -> String {
             let id = row
                 .as_ref()
                 .map(|row| (row.number_id.to_bits(), row.assignment.map(|it| it.agent_id.to_bits())));
-            format!("number {} {number} {id:?}", ingress.0)
+            format!("number {} {number} {id:?}", ingress.get())
         }
         Row::Running((agent, environment), row) => {
             let version = row.as_ref().map(|row| (row.version, row.agent_name.to_string()));

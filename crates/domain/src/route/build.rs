@@ -9,10 +9,15 @@ use arrayvec::ArrayVec;
 use crate::environment::Environment;
 use crate::id::{AgentId, WorkspaceId};
 use crate::route::row::{NumberRow, NumberSettings, Row, RunningRow, WorkspaceRow};
-use crate::route::shard::{Entry, Hash, Key, SHARDS, Shard};
-use crate::route::table::{
-    KnownRunning, KnownWorkspace, Own, Route, RouteKey, RouteTable, Running, Shared, Workspace,
-};
+use crate::route::shard::{Hash, Key, Placed, SHARDS, Shard};
+use crate::route::table::{KnownWorkspace, Own, Route, RouteKey, RouteTable, Running, Shared, Workspace};
+
+/// The places that changed, so that the routes that point to them are prepared anew.
+#[derive(Default)]
+pub(super) struct Touched {
+    workspaces: Vec<u32>,
+    running: Vec<u32>,
+}
 
 /// How many of the last routes are kept at hand.
 const RECENT_MAX: usize = 4;
@@ -20,7 +25,9 @@ const RECENT_MAX: usize = 4;
 /// Takes rows one by one and makes a table of them.
 pub struct Builder {
     shared: Shared,
-    shards: Vec<Vec<(Hash, Entry)>>,
+    shards: Vec<Vec<Placed>>,
+    /// What the rows so far were about, besides numbers.
+    touched: Touched,
     /// The routes of the numbers before: rows mostly come in runs of numbers that share a few.
     recent: ArrayVec<Recent, RECENT_MAX>,
 }
@@ -35,29 +42,33 @@ struct Recent {
 impl Builder {
     /// A builder that has seen nothing yet.
     pub fn new() -> Builder {
-        Builder { shared: Shared::default(), shards: vec![Vec::new(); SHARDS], recent: ArrayVec::new() }
+        Builder {
+            shared: Shared::default(),
+            shards: vec![Vec::new(); SHARDS],
+            touched: Touched::default(),
+            recent: ArrayVec::new(),
+        }
     }
 
     /// Takes one row. A later row about the same thing replaces an earlier one.
     pub fn push(&mut self, row: Row) {
         match row {
             Row::Number((ingress, number), Some(row)) => {
-                let key = Key { ingress, number };
-                let hash = Hash::of(key);
+                let hash = Hash::of(Key { ingress, number });
                 let (id, token) = (row.number_id, row.callback_token);
                 let route = self.route_hold(row);
-                self.shards[hash.shard()].push((hash, Entry::new(key, id, token, route)));
+                self.shards[hash.shard()].push(Placed::new(hash, id, token, route));
             }
             Row::Number((ingress, number), None) => {
-                let key = Key { ingress, number };
+                let hash = Hash::of(Key { ingress, number });
                 self.recent_settle();
-                let shard = &mut self.shards[Hash::of(key).shard()];
-                while let Some(place) = shard.iter().position(|(_, entry)| entry.key() == key) {
-                    let (_, entry) = shard.swap_remove(place);
-                    self.shared.route_release(entry.route);
+                let shard = &mut self.shards[hash.shard()];
+                while let Some(place) = shard.iter().position(|placed| placed.is(hash)) {
+                    let gone = shard.swap_remove(place);
+                    self.shared.route_release(gone.entry.route);
                 }
             }
-            other => self.shared.change(other),
+            other => self.shared.change(other, &mut self.touched),
         }
     }
 
@@ -86,6 +97,7 @@ impl Builder {
     pub fn finish(mut self, version: u64) -> RouteTable {
         self.recent_settle();
         let mut shared = self.shared;
+        shared.prepare_anew(self.touched);
         let mut numbers = 0;
         let shards = self
             .shards
@@ -95,7 +107,7 @@ impl Builder {
                 for entry in replaced {
                     shared.route_release(entry.route);
                 }
-                numbers += shard.entries().len();
+                numbers += shard.len();
                 Arc::new(shard)
             })
             .collect();
@@ -132,35 +144,36 @@ impl RouteTable {
             return None;
         }
         let mut table = RouteTable { version, ..self.clone() };
+        let mut touched = Touched::default();
         // The changed numbers by shard, the last word about each.
-        let mut changed: BTreeMap<usize, Vec<(Key, Option<Entry>)>> = BTreeMap::new();
+        let mut changed: BTreeMap<usize, Vec<(Hash, Option<Placed>)>> = BTreeMap::new();
         for row in changes {
             match row {
                 Row::Number((ingress, number), row) => {
-                    let key = Key { ingress, number };
-                    let entry = row.map(|row| {
+                    let hash = Hash::of(Key { ingress, number });
+                    let placed = row.map(|row| {
                         let (id, token) = (row.number_id, row.callback_token);
                         let route = table.shared.route_hold(route_key(&row), row.own);
-                        Entry::new(key, id, token, route)
+                        Placed::new(hash, id, token, route)
                     });
-                    changed.entry(Hash::of(key).shard()).or_default().push((key, entry));
+                    changed.entry(hash.shard()).or_default().push((hash, placed));
                 }
-                other => table.shared.change(other),
+                other => table.shared.change(other, &mut touched),
             }
         }
+        table.shared.prepare_anew(touched);
         for (place, changes) in changed {
-            let mut entries: Vec<(Hash, Entry)> =
-                table.shards[place].entries().iter().map(|entry| (Hash::of(entry.key()), *entry)).collect();
-            for (key, entry) in changes {
-                if let Some(at) = entries.iter().position(|(_, entry)| entry.key() == key) {
-                    let (_, earlier) = entries.swap_remove(at);
-                    table.shared.route_release(earlier.route);
+            let mut numbers: Vec<Placed> = table.shards[place].placed().collect();
+            for (hash, placed) in changes {
+                if let Some(at) = numbers.iter().position(|placed| placed.is(hash)) {
+                    let earlier = numbers.swap_remove(at);
+                    table.shared.route_release(earlier.entry.route);
                 }
-                entries.extend(entry.map(|entry| (Hash::of(key), entry)));
+                numbers.extend(placed);
             }
-            table.numbers -= table.shards[place].entries().len();
-            table.numbers += entries.len();
-            let (shard, replaced) = Shard::new(entries);
+            table.numbers -= table.shards[place].len();
+            table.numbers += numbers.len();
+            let (shard, replaced) = Shard::new(numbers);
             debug_assert!(replaced.is_empty(), "earlier entries were taken out");
             table.shards[place] = Arc::new(shard);
         }
@@ -183,16 +196,37 @@ fn settings_json(own: &NumberSettings) -> Arc<str> {
 
 impl Shared {
     /// Takes a change of anything but a number.
-    fn change(&mut self, row: Row) {
+    fn change(&mut self, row: Row, touched: &mut Touched) {
         match row {
             Row::Number(..) => unreachable!("numbers stand in shards"),
-            Row::Running(key, row) => self.running_change(key, row),
-            Row::Workspace(id, row) => self.workspace_change(id, row),
+            Row::Running(key, row) => self.running_change(key, row, touched),
+            Row::Workspace(id, row) => self.workspace_change(id, row, touched),
             Row::Secret(id, Some(ciphertext)) => self.secrets.insert(id, ciphertext),
             Row::Secret(id, None) => {
                 self.secrets.remove(&id);
             }
         }
+    }
+
+    /// Looks up again what the routes of changed places need.
+    fn prepare_anew(&mut self, mut touched: Touched) {
+        if touched.workspaces.is_empty() && touched.running.is_empty() {
+            return;
+        }
+        touched.workspaces.sort_unstable();
+        touched.running.sort_unstable();
+        let mut routes = std::mem::take(&mut self.routes);
+        routes.renew(
+            |route| {
+                touched.workspaces.binary_search(&route.workspace).is_ok()
+                    || route.running.is_some_and(|place| touched.running.binary_search(&place).is_ok())
+            },
+            |route| Route {
+                prepared: self.prepare(route.key.assignment, route.workspace, route.running),
+                ..route.clone()
+            },
+        );
+        self.routes = routes;
     }
 
     /// Holds a route once more, made if it is the first of its kind. Returns its place.
@@ -205,9 +239,10 @@ impl Shared {
             key.assignment.map(|assignment| self.running_hold((assignment.agent_id, assignment.environment)));
         let own = own.map(|own| {
             let zone = own.time_zone.as_ref().map(crate::hours::Zone::resolve);
-            Box::new(Own { settings: *own, zone })
+            Arc::new(Own { settings: *own, zone })
         });
-        self.routes.add(key.clone(), Route { key, workspace, running, own })
+        let prepared = self.prepare(key.assignment, workspace, running);
+        self.routes.add(key.clone(), Route { key, workspace, running, own, prepared })
     }
 
     /// Holds a route as often as many numbers at once take it; what no number takes is not kept.
@@ -243,15 +278,17 @@ impl Shared {
     }
 
     /// A row holds its place too, so that it stays while no number uses it.
-    fn workspace_change(&mut self, id: WorkspaceId, row: Option<WorkspaceRow>) {
+    fn workspace_change(&mut self, id: WorkspaceId, row: Option<WorkspaceRow>, touched: &mut Touched) {
         let was_known = self.workspaces.get(&id).is_some_and(|workspace| workspace.known.is_some());
         if row.is_some() && !was_known {
             self.workspace_hold(id);
         }
         let is_known = row.is_some();
-        let known =
-            row.map(|row| KnownWorkspace { zone: row.settings.time_zone.resolve(), settings: row.settings });
+        let known = row.map(|row| {
+            Arc::new(KnownWorkspace { zone: row.settings.time_zone.resolve(), settings: row.settings })
+        });
         self.workspaces.replace(&id, Workspace { id, known });
+        touched.workspaces.extend(self.workspaces.place(&id));
         if was_known && !is_known {
             self.workspaces.release(&id);
         }
@@ -261,13 +298,19 @@ impl Shared {
         self.running.hold_known(&key).unwrap_or_else(|| self.running.add(key, Running { key, known: None }))
     }
 
-    fn running_change(&mut self, key: (AgentId, Environment), row: Option<RunningRow>) {
+    fn running_change(
+        &mut self,
+        key: (AgentId, Environment),
+        row: Option<RunningRow>,
+        touched: &mut Touched,
+    ) {
         let was_known = self.running.get(&key).is_some_and(|running| running.known.is_some());
         if row.is_some() && !was_known {
             self.running_hold(key);
         }
         let is_known = row.is_some();
-        self.running.replace(&key, Running { key, known: row.map(KnownRunning::new) });
+        self.running.replace(&key, Running { key, known: row.map(Arc::new) });
+        touched.running.extend(self.running.place(&key));
         if was_known && !is_known {
             self.running.release(&key);
         }

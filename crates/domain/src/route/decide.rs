@@ -10,16 +10,17 @@ use jiff::Timestamp;
 use crate::agent::{Content, Language, Variant};
 use crate::call::Ingress;
 use crate::caller::{Caller, CallerRules};
-use crate::endpoint::{Dial, Endpoint, Target, Webhook};
+use crate::endpoint::{Dial, Endpoint, EndpointKind, Target, Webhook};
 use crate::environment::Environment;
 use crate::error::Code;
 use crate::fallback::{CHAIN_TARGETS_MAX, Fallback, MESSAGE_DEFAULT};
 use crate::hours::Opening;
-use crate::id::{AgentId, VersionId};
+use crate::id::AgentId;
 use crate::number::E164;
 use crate::route::reason::{Origin, Reason, Reasons};
+use crate::route::row::{NumberSettings, RunningRow};
 use crate::route::shard::Key;
-use crate::route::table::{Found, KnownRunning, KnownWorkspace, Route, RouteTable, found};
+use crate::route::table::{AnswersAs, Found, PreparedEndpoint, Route, RouteTable, found};
 
 /// The most targets of one call, its agent's own included.
 pub const TARGETS_MAX: usize = CHAIN_TARGETS_MAX;
@@ -109,18 +110,20 @@ pub struct Message<'t> {
 pub struct Answering<'t> {
     /// The agent.
     pub agent_id: AgentId,
-    /// Its name.
-    pub agent_name: &'t str,
     /// In which environment.
     pub environment: Environment,
-    /// The version that runs there.
-    pub version_id: VersionId,
-    /// Its number; 0 is a draft that was never published.
-    pub version: u32,
+    /// The version that runs there, and the agent's name.
+    pub running: &'t RunningRow,
     /// What the version holds.
     pub content: &'t Content,
+    variant: Option<u32>,
+}
+
+impl<'t> Answering<'t> {
     /// As which variant, where the agent has any.
-    pub variant: Option<&'t Variant>,
+    pub fn variant(&self) -> Option<&'t Variant> {
+        self.variant.and_then(|place| self.content.variants.get(place as usize))
+    }
 }
 
 /// Why a call is refused.
@@ -150,33 +153,21 @@ pub fn decide<'t>(table: &'t RouteTable, call: &IncomingCall, now: Timestamp) ->
         answer: Answer::Reject { cause: Cause::UnknownNumber },
         reasons: Reasons::default(),
     };
-    let Some((entry, route)) = table.entry(Key { ingress: call.ingress, number: call.to }) else {
-        decision.reasons.push(Reason::NumberUnknown);
-        return decision;
-    };
-    decision.reasons.push(Reason::NumberFound);
-    decision.number = Some(found(entry, route));
-    (decision.answering, decision.answer) = Place::of(table, route).decide(call, now, &mut decision.reasons);
+    match table.entry(Key { ingress: call.ingress, number: call.to }) {
+        None => decision.reasons.push(Reason::NumberUnknown),
+        Some((entry, route)) => {
+            decision.reasons.push(Reason::NumberFound);
+            decision.number = Some(found(entry, route));
+            (decision.answering, decision.answer) = route.decide(call, now, &mut decision.reasons);
+        }
+    }
     decision
 }
 
-/// A number's route with everything that it points to.
-#[derive(Clone, Copy)]
-struct Place<'t> {
-    table: &'t RouteTable,
-    route: &'t Route,
-    workspace: Option<&'t KnownWorkspace>,
-}
-
-impl<'t> Place<'t> {
-    fn of(table: &'t RouteTable, route: &'t Route) -> Place<'t> {
-        let workspace =
-            table.shared.workspaces.at(route.workspace).and_then(|workspace| workspace.known.as_ref());
-        Place { table, route, workspace }
-    }
-
-    fn decide(
-        self,
+impl Route {
+    #[inline]
+    fn decide<'t>(
+        &'t self,
         call: &IncomingCall,
         now: Timestamp,
         reasons: &mut Reasons<'t>,
@@ -184,18 +175,22 @@ impl<'t> Place<'t> {
         if !self.admits(call.caller, reasons) {
             return (None, Answer::Reject { cause: Cause::CallerBlocked });
         }
-        let running = self.running();
-        let content = running.map(|running| &*running.row.content);
+        let prepared = &self.prepared;
+        let content = |wanted: bool| prepared.content.as_deref().filter(|_| wanted);
+        let workspace = prepared.workspace.as_deref().filter(|_| prepared.workspace_has_fallback);
         let mut ending = Ending {
             to: call.to,
             language: self
                 .own(|own| own.language.as_ref())
-                .or_else(|| content.and_then(|content| content.draft.language.as_ref())),
+                .or_else(|| content(prepared.agent_has_language)?.draft.language.as_ref()),
             levels: [
                 (Origin::Closed, None),
                 (Origin::Number, self.own(|own| own.fallback.as_ref())),
-                (Origin::Agent, content.and_then(|content| content.draft.fallback.as_ref())),
-                (Origin::Workspace, self.workspace.and_then(|known| known.settings.fallback.as_ref())),
+                (
+                    Origin::Agent,
+                    content(prepared.agent_has_fallback).and_then(|content| content.draft.fallback.as_ref()),
+                ),
+                (Origin::Workspace, workspace.and_then(|known| known.settings.fallback.as_ref())),
             ],
             only: None,
         };
@@ -208,21 +203,17 @@ impl<'t> Place<'t> {
             }
             return (None, ending.answer(None, reasons));
         }
-        let Some((endpoint, answering)) = self.endpoint(running, reasons) else {
+        let Some((endpoint, answering)) = self.endpoint(reasons) else {
             return (None, ending.answer(None, reasons));
         };
         (Some(answering), ending.answer(endpoint, reasons))
     }
 
-    fn own<T>(self, field: impl Fn(&'t crate::route::row::NumberSettings) -> Option<T>) -> Option<T> {
-        self.route.own.as_ref().and_then(|own| field(&own.settings))
+    fn own<'t, T>(&'t self, field: impl Fn(&'t NumberSettings) -> Option<T>) -> Option<T> {
+        self.own.as_ref().and_then(|own| field(&own.settings))
     }
 
-    fn running(self) -> Option<&'t KnownRunning> {
-        self.table.shared.running.at(self.route.running?)?.known.as_ref()
-    }
-
-    fn admits(self, caller: Caller, reasons: &mut Reasons<'t>) -> bool {
+    fn admits<'t>(&'t self, caller: Caller, reasons: &mut Reasons<'t>) -> bool {
         let rules: Option<&CallerRules> = self.own(|own| own.inbound.as_ref());
         let Some(rules) = rules else {
             reasons.push(Reason::NoCallerRules);
@@ -233,13 +224,13 @@ impl<'t> Place<'t> {
         verdict.allows()
     }
 
-    fn is_open(self, now: Timestamp, reasons: &mut Reasons<'t>) -> bool {
+    fn is_open<'t>(&'t self, now: Timestamp, reasons: &mut Reasons<'t>) -> bool {
         let Some(hours) = self.own(|own| own.hours.as_ref()) else {
             reasons.push(Reason::NoHours);
             return true;
         };
-        let own_zone = self.route.own.as_ref().and_then(|own| own.zone.as_ref());
-        let (name, local) = match (own_zone, self.workspace) {
+        let own_zone = self.own.as_ref().and_then(|own| own.zone.as_ref());
+        let (name, local) = match (own_zone, self.prepared.workspace.as_deref()) {
             (Some(zone), _) => (self.own(|own| own.time_zone.as_ref()), zone.to_datetime(now)),
             (None, Some(known)) => (Some(&known.settings.time_zone), known.zone.to_datetime(now)),
             (None, None) => (None, jiff::tz::TimeZone::UTC.to_datetime(now)),
@@ -257,65 +248,43 @@ impl<'t> Place<'t> {
 
     /// Who answers and how it is reached; `None` where nobody can, and the fallbacks take over. With outage mode on there is
     /// an agent, but its endpoint is left out.
-    fn endpoint(
-        self,
-        running: Option<&'t KnownRunning>,
+    #[inline]
+    fn endpoint<'t>(
+        &'t self,
         reasons: &mut Reasons<'t>,
-    ) -> Option<(Option<&'t Endpoint>, Answering<'t>)> {
-        let Some(assignment) = self.route.key.assignment else {
+    ) -> Option<(Option<&'t PreparedEndpoint>, Answering<'t>)> {
+        let prepared = &self.prepared;
+        let Some(assignment) = &self.key.assignment else {
             reasons.push(Reason::Unassigned);
             return None;
         };
         let environment = assignment.environment;
-        let outage = self.workspace.and_then(|known| known.settings.outage.since(environment));
+        let workspace = prepared.workspace.as_deref().filter(|_| prepared.outage);
+        let outage = workspace.and_then(|known| known.settings.outage.since(environment));
         reasons.push(match outage {
             Some(since) => Reason::Outage { environment, since },
             None => Reason::NoOutage { environment },
         });
-        let Some(running) = running else {
-            reasons.push(Reason::NothingRuns { agent_id: assignment.agent_id, environment });
+        let (Some(running), Some(content)) = (prepared.running.as_deref(), prepared.content.as_deref())
+        else {
+            reasons.push(Reason::NothingRuns { assignment });
             return None;
         };
-        let row = &running.row;
-        reasons.push(Reason::Runs { agent_name: &row.agent_name, environment, version: row.version });
-        let default = row.content.default_variant();
-        let asked = assignment.variant_id.map(|id| (id, running.variant(id)));
-        let variant = match (asked, default) {
-            (Some((_, Some(variant))), _) => {
-                reasons.push(Reason::Variant { name: &variant.name });
-                Some(variant)
-            }
-            (Some((gone, None)), default) => {
-                reasons.push(Reason::VariantGone { gone, default: default.map(|variant| &*variant.name) });
-                default
-            }
-            (None, Some(default)) => {
-                reasons.push(Reason::VariantDefault { name: &default.name });
-                Some(default)
-            }
-            (None, None) => {
-                reasons.push(Reason::NoVariants);
-                None
-            }
-        };
-        let answering = Answering {
-            agent_id: assignment.agent_id,
-            agent_name: &row.agent_name,
-            environment,
-            version_id: row.version_id,
-            version: row.version,
-            content: &row.content,
-            variant,
-        };
+        reasons.push(Reason::Runs { running, environment });
+        reasons.push(match (prepared.answers_as, &assignment.variant_id) {
+            (AnswersAs::Assigned(place), _) => Reason::Variant { content, place },
+            (AnswersAs::Gone { .. }, Some(gone)) => Reason::VariantGone { gone, content },
+            (AnswersAs::Default, _) => Reason::VariantDefault { content },
+            (AnswersAs::NoVariants | AnswersAs::Gone { .. }, _) => Reason::NoVariants,
+        });
+        let variant = prepared.answers_as.place();
+        let answering = Answering { agent_id: assignment.agent_id, environment, running, content, variant };
         if outage.is_some() {
             return Some((None, answering));
         }
-        let endpoint = row.content.endpoint(variant);
+        let endpoint = prepared.endpoint.as_ref();
         reasons.push(match endpoint {
-            Some(endpoint) => Reason::Endpoint {
-                kind: endpoint.kind(),
-                of_variant: variant.is_some_and(|variant| variant.endpoint.is_some()),
-            },
+            Some(&PreparedEndpoint { kind, of_variant, .. }) => Reason::Endpoint { kind, of_variant },
             None => Reason::NoEndpoint,
         });
         Some((endpoint, answering))
@@ -332,7 +301,9 @@ struct Ending<'t> {
 }
 
 impl<'t> Ending<'t> {
-    fn answer(&self, endpoint: Option<&'t Endpoint>, reasons: &mut Reasons<'t>) -> Answer<'t> {
+    #[inline]
+    fn answer(&self, endpoint: Option<&'t PreparedEndpoint>, reasons: &mut Reasons<'t>) -> Answer<'t> {
+        let (endpoint, kind) = endpoint.map(|prepared| (&prepared.endpoint, prepared.kind)).unzip();
         let mut list =
             List { to: self.to, room: TARGETS_MAX, targets: Targets::new(), left_out: 0, circle: false };
         let mut default = None;
@@ -342,6 +313,10 @@ impl<'t> Ending<'t> {
                 list.room -= 1;
                 let dial = webhook.default.as_ref().filter(|dial| !list.is_circle(dial));
                 default = dial.map(|dial| Tried { origin: Origin::WebhookDefault, dial });
+            }
+            // The first on the list; only a telephone could be the called number itself.
+            Some(Endpoint::Dial(dial)) if kind != Some(EndpointKind::Phone) => {
+                list.targets.push(Tried { origin: Origin::Endpoint, dial });
             }
             Some(Endpoint::Dial(dial)) => list.add(Origin::Endpoint, dial),
             None => {}
@@ -392,6 +367,7 @@ struct List<'t> {
 }
 
 impl<'t> List<'t> {
+    #[inline]
     fn add(&mut self, origin: Origin, dial: &'t Dial) {
         if self.is_circle(dial) || self.targets.iter().any(|tried| tried.dial.target == dial.target) {
             return;

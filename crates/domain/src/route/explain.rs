@@ -5,15 +5,16 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Language;
+use crate::agent::{Content, Language};
 use crate::caller::{Caller, Verdict};
 use crate::endpoint::{EndpointKind, Target};
 use crate::environment::Environment;
 use crate::error::{Code, shown};
 use crate::hours::Zone;
 use crate::id::{AgentId, NumberId, VariantId, VersionId};
-use crate::route::decide::{Answer, Decision, IncomingCall, Message, Tried};
+use crate::route::decide::{Answer, Answering, Decision, IncomingCall, Message, Tried};
 use crate::route::reason::{Origin, Reason, Rule};
+use crate::route::row::RunningRow;
 
 /// A decision in words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -121,9 +122,9 @@ fn ended(call: &IncomingCall, now: Timestamp, decision: &Decision<'_>) -> Ended 
         number_id: decision.number.map(|number| number.number_id),
         agent_id: answering.map(|answering| answering.agent_id),
         environment: answering.map(|answering| answering.environment),
-        version_id: answering.map(|answering| answering.version_id),
-        version: answering.map(|answering| answering.version),
-        variant_id: answering.and_then(|answering| answering.variant).map(|variant| variant.id),
+        version_id: answering.map(|answering| answering.running.version_id),
+        version: answering.map(|answering| answering.running.version),
+        variant_id: answering.and_then(Answering::variant).map(|variant| variant.id),
         webhook_url: None,
         targets: Vec::new(),
         message: None,
@@ -146,7 +147,7 @@ fn ended(call: &IncomingCall, now: Timestamp, decision: &Decision<'_>) -> Ended 
                 more => format!("; if that fails, {} other targets follow, then a message", more - 1),
             };
             let who = match (answering, targets[0].origin.is_the_agent()) {
-                (Some(answering), true) => format!("the agent {}", shown(answering.agent_name)),
+                (Some(answering), true) => format!("the agent {}", shown(&answering.running.agent_name)),
                 _ => origin_words(targets[0].origin).to_owned(),
             };
             ended.summary =
@@ -251,30 +252,34 @@ fn because(reason: &Reason<'_>, call: &IncomingCall, decision: &Decision<'_>) ->
             environment.title()
         ),
         Reason::NoOutage { environment } => format!("outage mode of {} is off", environment.title()),
-        Reason::NothingRuns { agent_id, environment } => format!(
-            "the number is assigned to the agent {agent_id}, which runs nothing in {}; publish it there",
-            environment.title()
+        Reason::NothingRuns { assignment } => format!(
+            "the number is assigned to the agent {}, which runs nothing in {}; publish it there",
+            assignment.agent_id,
+            assignment.environment.title()
         ),
-        Reason::Runs { agent_name, environment, version: 0 } => format!(
+        Reason::Runs { running: RunningRow { agent_name, version: 0, .. }, environment } => format!(
             "the number is assigned to the agent {}, taken as its draft would run in {}",
             shown(agent_name),
             environment.title()
         ),
-        Reason::Runs { agent_name, environment, version } => format!(
+        Reason::Runs { running: RunningRow { agent_name, version, .. }, environment } => format!(
             "the number is assigned to the agent {}, which runs version {version} in {}",
             shown(agent_name),
             environment.title()
         ),
-        Reason::Variant { name } => format!("the number is assigned to the variant {}", shown(name)),
-        Reason::VariantDefault { name } => {
-            format!("the number is assigned to no variant, so the default variant {} answers", shown(name))
+        Reason::Variant { content, place } => {
+            format!("the number is assigned to the variant {}", variant_words(content, place))
         }
-        Reason::VariantGone { gone, default: Some(name) } => format!(
-            "the number's variant {gone} is not in the version that runs, so the default variant {} answers",
-            shown(name)
+        Reason::VariantDefault { content } => format!(
+            "the number is assigned to no variant, so the default variant {} answers",
+            variant_words(content, 0)
         ),
-        Reason::VariantGone { gone, default: None } => format!(
+        Reason::VariantGone { gone, content } if content.variants.is_empty() => format!(
             "the number's variant {gone} is not in the version that runs, which has no variants; the agent answers without one"
+        ),
+        Reason::VariantGone { gone, content } => format!(
+            "the number's variant {gone} is not in the version that runs, so the default variant {} answers",
+            variant_words(content, 0)
         ),
         Reason::NoVariants => "the agent has no variants".to_owned(),
         Reason::Endpoint { kind, of_variant } => format!(
@@ -306,6 +311,10 @@ fn because(reason: &Reason<'_>, call: &IncomingCall, decision: &Decision<'_>) ->
             format!("the message of {} is spoken if nobody takes the call", origin_words(origin))
         }
     }
+}
+
+fn variant_words(content: &Content, place: u32) -> String {
+    content.variants.get(place as usize).map_or_else(String::new, |variant| shown(&variant.name).to_string())
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -5,11 +5,14 @@ use arrayvec::ArrayVec;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
+use crate::agent::Content;
+use crate::assignment::Assignment;
 use crate::caller::Verdict;
 use crate::endpoint::EndpointKind;
 use crate::environment::Environment;
 use crate::hours::{Holiday, Zone};
-use crate::id::{AgentId, VariantId};
+use crate::id::VariantId;
+use crate::route::row::RunningRow;
 
 /// The most reasons of one decision: more than there are rules.
 pub const REASONS_MAX: usize = 16;
@@ -83,7 +86,7 @@ impl Origin {
     }
 }
 
-/// What one rule found.
+/// What one rule found. Things are pointed to and not read: a decision that nobody explains does not pay for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reason<'t> {
     /// The number is ours.
@@ -135,36 +138,34 @@ pub enum Reason<'t> {
     },
     /// The assigned agent runs nothing there.
     NothingRuns {
-        /// Which agent.
-        agent_id: AgentId,
-        /// Where.
-        environment: Environment,
+        /// The agent, and where.
+        assignment: &'t Assignment,
     },
     /// The assigned agent runs a version there.
     Runs {
-        /// The agent's name.
-        agent_name: &'t str,
+        /// The version and the agent's name.
+        running: &'t RunningRow,
         /// Where.
         environment: Environment,
-        /// Which version; 0 is a draft that was never published.
-        version: u32,
     },
     /// The variant that the number is assigned to.
     Variant {
-        /// Its name.
-        name: &'t str,
+        /// The version that has it.
+        content: &'t Content,
+        /// Its place there.
+        place: u32,
     },
     /// The number is assigned to no variant, so the default one answers.
     VariantDefault {
-        /// Its name.
-        name: &'t str,
+        /// The version that has it.
+        content: &'t Content,
     },
-    /// The number's variant is not in the running version any more.
+    /// The number's variant is not in the running version any more; the default one answers, if there is one.
     VariantGone {
         /// Which.
-        gone: VariantId,
-        /// The name of the default variant, which answers instead, if there is one.
-        default: Option<&'t str>,
+        gone: &'t VariantId,
+        /// The version that has it no more.
+        content: &'t Content,
     },
     /// The agent has no variants.
     NoVariants,

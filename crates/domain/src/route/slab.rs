@@ -8,27 +8,18 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 /// How many places one chunk of a slab has.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 /// How many shards a map has. A change clones one of them.
 const MAP_SHARDS: usize = 64;
 /// The end of the list of free places.
 const NO_PLACE: u32 = u32::MAX;
 
-/// A place in a slab.
-#[derive(Debug)]
+/// A place in a slab. Things stand in it themselves, not behind a pointer: one cache line fewer for each call.
+#[derive(Clone, Debug)]
 enum Place<T> {
     /// Nothing is here; the next free place.
     Free(u32),
-    Used(Arc<T>),
-}
-
-impl<T> Clone for Place<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Place::Free(next) => Place::Free(*next),
-            Place::Used(thing) => Place::Used(Arc::clone(thing)),
-        }
-    }
+    Used(T),
 }
 
 /// Things by a small integer, in shared chunks.
@@ -53,7 +44,7 @@ impl<T> Default for Slab<T> {
     }
 }
 
-impl<T> Slab<T> {
+impl<T: Clone> Slab<T> {
     pub(super) fn get(&self, place: u32) -> Option<&T> {
         let place = place as usize;
         match self.chunks.get(place / CHUNK)?.get(place % CHUNK)? {
@@ -64,7 +55,7 @@ impl<T> Slab<T> {
 
     fn insert(&mut self, thing: T) -> u32 {
         self.used += 1;
-        let used = Place::Used(Arc::new(thing));
+        let used = Place::Used(thing);
         if self.free != NO_PLACE {
             let place = self.free;
             if let Place::Free(next) = std::mem::replace(self.place(place), used) {
@@ -86,10 +77,25 @@ impl<T> Slab<T> {
     }
 
     fn replace(&mut self, place: u32, thing: T) {
-        *self.place(place) = Place::Used(Arc::new(thing));
+        *self.place(place) = Place::Used(thing);
     }
 
-    fn remove(&mut self, place: u32) -> Option<Arc<T>> {
+    /// Puts another thing in the place of each that must be made anew. A chunk that needs nothing stays shared.
+    fn renew(&mut self, stale: impl Fn(&T) -> bool, renewed: impl Fn(&T) -> T) {
+        let is_stale = |place: &Place<T>| matches!(place, Place::Used(thing) if stale(thing));
+        for chunk in &mut self.chunks {
+            if !chunk.iter().any(is_stale) {
+                continue;
+            }
+            for place in Arc::make_mut(chunk).iter_mut().filter(|place| is_stale(place)) {
+                if let Place::Used(thing) = place {
+                    *thing = renewed(thing);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, place: u32) -> Option<T> {
         let next = self.free;
         match std::mem::replace(self.place(place), Place::Free(next)) {
             Place::Used(thing) => {
@@ -227,13 +233,18 @@ impl<K, T> Default for Interned<K, T> {
     }
 }
 
-impl<K: Hash + Eq + Clone, T> Interned<K, T> {
+impl<K: Hash + Eq + Clone, T: Clone> Interned<K, T> {
     pub(super) fn at(&self, place: u32) -> Option<&T> {
         self.things.get(place)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&T> {
-        self.things.get(self.places.get(key)?.place)
+        self.things.get(self.place(key)?)
+    }
+
+    /// The place of a key's thing.
+    pub(super) fn place(&self, key: &K) -> Option<u32> {
+        self.places.get(key).map(|held| held.place)
     }
 
     /// Holds the thing of this key once more if there is one. Returns its place.
@@ -267,8 +278,13 @@ impl<K: Hash + Eq + Clone, T> Interned<K, T> {
         }
     }
 
+    /// Puts another thing in the place of each that must be made anew.
+    pub(super) fn renew(&mut self, stale: impl Fn(&T) -> bool, renewed: impl Fn(&T) -> T) {
+        self.things.renew(stale, renewed);
+    }
+
     /// Lets go once. The last to do so gets the thing.
-    pub(super) fn release(&mut self, key: &K) -> Option<Arc<T>> {
+    pub(super) fn release(&mut self, key: &K) -> Option<T> {
         let held = *self.places.get(key)?;
         if held.holders > 1 {
             self.places.insert(key.clone(), Held { holders: held.holders - 1, ..held });
@@ -302,7 +318,7 @@ mod tests {
         let before = things.clone();
         assert_eq!(things.hold_known(&7), Some(7));
         assert!(things.release(&7).is_none(), "still held once");
-        assert_eq!(things.release(&7).unwrap().as_str(), "7");
+        assert_eq!(things.release(&7).unwrap(), "7");
         assert!(things.at(7).is_none());
         assert_eq!(things.add(5000, "new".to_owned()), 7, "the free place is taken again");
         assert_eq!(before.at(7).unwrap(), "7");

@@ -20,7 +20,7 @@ use crate::id::{AgentId, NumberId, SecretId, VersionId, WorkspaceId};
 use crate::number::E164;
 use crate::route::Builder;
 use crate::route::row::{CallbackToken, NumberSettings, Row, RunningRow, WorkspaceRow};
-use crate::route::shard::{Entry, Key, SHARDS, Shard};
+use crate::route::shard::{Hash, Key, Placed, SHARDS, Shard};
 use crate::route::table::{RouteKey, RouteTable};
 use crate::workspace::WorkspaceSettings;
 
@@ -102,7 +102,7 @@ pub fn encode(table: &RouteTable, sink: &mut dyn FnMut(&[u8])) {
             .running
             .iter()
             .filter_map(|(_, running)| {
-                let row = &running.known.as_ref()?.row;
+                let row = running.known.as_ref()?;
                 Some(RunningJson {
                     agent_id: running.key.0,
                     environment: running.key.1,
@@ -132,15 +132,15 @@ pub fn encode(table: &RouteTable, sink: &mut dyn FnMut(&[u8])) {
     write(&json);
     piece.clear();
     for shard in &table.shards {
-        let count = u32::try_from(shard.entries().len()).expect("a shard is a thousandth of all numbers");
+        let count = u32::try_from(shard.len()).expect("a shard is a thousandth of all numbers");
         piece.extend_from_slice(&count.to_le_bytes());
     }
-    for entry in table.shards.iter().flat_map(|shard| shard.entries()) {
-        let key = entry.key();
+    let numbers = table.shards.iter().enumerate().flat_map(|(place, shard)| shard.numbers(place));
+    for (key, entry) in numbers {
         piece.extend_from_slice(&key.number.digits().to_le_bytes());
         piece.extend_from_slice(&entry.id().to_bits().to_le_bytes());
         piece.extend_from_slice(&entry.token().0);
-        piece.extend_from_slice(&key.ingress.0.to_le_bytes());
+        piece.extend_from_slice(&key.ingress.get().to_le_bytes());
         piece.extend_from_slice(&places[&entry.route].to_le_bytes());
         if piece.len() >= PIECE_BYTES {
             write(&piece);
@@ -211,14 +211,14 @@ pub fn decode(bytes: &[u8]) -> Result<RouteTable, Unusable> {
         places.push(table.shared.route_hold_times(&key, own, holders));
     }
     for (place, count) in counts.into_iter().enumerate() {
-        let entries = take(&mut rest, count as usize * NUMBER_BYTES)?
+        let placed = take(&mut rest, count as usize * NUMBER_BYTES)?
             .chunks_exact(NUMBER_BYTES)
-            .map(|number| entry(number, &places))
-            .collect::<Option<Box<[Entry]>>>()
-            .ok_or(Unusable::Senseless("a number is no number"))?;
-        let shard = Shard::from_ordered(entries, place)
+            .map(|number| placed(number, &places, place))
+            .collect::<Option<Vec<Placed>>>()
+            .ok_or(Unusable::Senseless("a number is no number, or stands in another's shard"))?;
+        let shard = Shard::from_ordered(&placed)
             .ok_or(Unusable::Senseless("the numbers do not stand in their order"))?;
-        table.numbers += shard.entries().len();
+        table.numbers += shard.len();
         table.shards[place] = Arc::new(shard);
     }
     Ok(table)
@@ -249,14 +249,15 @@ fn shared_table(
     builder.finish(version)
 }
 
-fn entry(bytes: &[u8], places: &[u32]) -> Option<Entry> {
+fn placed(bytes: &[u8], places: &[u32], shard: usize) -> Option<Placed> {
     let mut rest = bytes;
     let number = E164::from_digits(u64::from_le_bytes(take_array(&mut rest).ok()?))?;
     let id = NumberId::from_bits(u128::from_le_bytes(take_array(&mut rest).ok()?));
     let token = CallbackToken(take_array(&mut rest).ok()?);
-    let ingress = Ingress(u32::from_le_bytes(take_array(&mut rest).ok()?));
+    let ingress = Ingress::new(u32::from_le_bytes(take_array(&mut rest).ok()?))?;
     let route = *places.get(u32::from_le_bytes(take_array(&mut rest).ok()?) as usize)?;
-    Some(Entry::new(Key { ingress, number }, id, token, route))
+    let hash = Hash::of(Key { ingress, number });
+    (hash.shard() == shard).then(|| Placed::new(hash, id, token, route))
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], Unusable> {

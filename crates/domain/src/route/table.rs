@@ -2,8 +2,8 @@
 //! shares all that did not change with the old one, so that readers never wait and always see one consistent whole.
 //!
 //! A number's entry says which *route* it takes: workspace, assignment and the number's own settings. Numbers with the same
-//! three share one route. A route points to the places of its workspace and of what its agent runs, so that publishing a
-//! version or switching outage mode changes one place and no number. Who makes tables from rows is [`build`](super::build);
+//! three share one route. A route knows the places of its workspace and of what its agent runs, and what they hold, so that
+//! publishing a version or switching outage mode changes its routes and no number. Who makes tables from rows is [`build`](super::build);
 //! what is done with a call, [`decide`](super::decide()).
 
 use std::fmt;
@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use crate::agent::Variant;
+use crate::agent::Content;
 use crate::assignment::Assignment;
 use crate::call::Ingress;
+use crate::endpoint::{Endpoint, EndpointKind};
 use crate::environment::Environment;
 use crate::id::{AgentId, NumberId, SecretId, VariantId, WorkspaceId};
 use crate::number::E164;
@@ -49,15 +50,115 @@ pub(super) struct RouteKey {
 }
 
 /// What numbers with the same key share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Route {
     pub(super) key: RouteKey,
     /// The place of the workspace.
     pub(super) workspace: u32,
     /// The place of what the assigned agent runs.
     pub(super) running: Option<u32>,
-    /// Boxed, since most numbers have none.
-    pub(super) own: Option<Box<Own>>,
+    /// Most numbers have none.
+    pub(super) own: Option<Arc<Own>>,
+    pub(super) prepared: Prepared,
+}
+
+/// What a route's places hold, looked up when the table is made and not when a call comes: a call that has found its route
+/// touches nothing else. Made anew for each route of a workspace or a version that changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) workspace: Option<Arc<KnownWorkspace>>,
+    pub(super) workspace_has_fallback: bool,
+    pub(super) outage: bool,
+    pub(super) running: Option<Arc<RunningRow>>,
+    pub(super) content: Option<Arc<Content>>,
+    pub(super) answers_as: AnswersAs,
+    pub(super) agent_has_fallback: bool,
+    pub(super) agent_has_language: bool,
+    pub(super) endpoint: Option<PreparedEndpoint>,
+}
+
+/// How the agent is reached, with what a decision needs to know of it.
+#[derive(Clone, Debug)]
+pub(super) struct PreparedEndpoint {
+    pub(super) endpoint: Endpoint,
+    pub(super) kind: EndpointKind,
+    /// It is the variant's own.
+    pub(super) of_variant: bool,
+}
+
+/// As which variant the agent answers; a place in its content's list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum AnswersAs {
+    /// The agent has none, and the number asks for none.
+    #[default]
+    NoVariants,
+    /// The one that the number asks for.
+    Assigned(u32),
+    /// The number asks for none.
+    Default,
+    /// The one that the number asks for is not there; the default one answers, if there is any.
+    Gone { default: bool },
+}
+
+impl AnswersAs {
+    fn of(content: &Content, asked: Option<VariantId>) -> AnswersAs {
+        let Some(asked) = asked else {
+            return if content.variants.is_empty() { AnswersAs::NoVariants } else { AnswersAs::Default };
+        };
+        let mut places = (0u32..).zip(&content.variants);
+        match places.find(|(_, variant)| variant.id == asked) {
+            Some((place, _)) => AnswersAs::Assigned(place),
+            None => AnswersAs::Gone { default: !content.variants.is_empty() },
+        }
+    }
+
+    /// The place of the variant that answers.
+    pub(super) const fn place(self) -> Option<u32> {
+        match self {
+            AnswersAs::Assigned(place) => Some(place),
+            AnswersAs::Default | AnswersAs::Gone { default: true } => Some(0),
+            AnswersAs::NoVariants | AnswersAs::Gone { default: false } => None,
+        }
+    }
+}
+
+impl Shared {
+    /// What the places of a route hold now.
+    pub(super) fn prepare(
+        &self,
+        assignment: Option<Assignment>,
+        workspace: u32,
+        running: Option<u32>,
+    ) -> Prepared {
+        let workspace = self.workspaces.at(workspace).and_then(|workspace| workspace.known.clone());
+        let mut prepared = Prepared {
+            workspace_has_fallback: workspace.as_ref().is_some_and(|known| known.settings.fallback.is_some()),
+            workspace,
+            ..Prepared::default()
+        };
+        let Some(assignment) = assignment else { return prepared };
+        prepared.outage = prepared
+            .workspace
+            .as_ref()
+            .is_some_and(|known| known.settings.outage.since(assignment.environment).is_some());
+        let known =
+            running.and_then(|place| self.running.at(place)).and_then(|running| running.known.clone());
+        if let Some(row) = known {
+            let content = &row.content;
+            prepared.answers_as = AnswersAs::of(content, assignment.variant_id);
+            let variant = prepared.answers_as.place().and_then(|place| content.variants.get(place as usize));
+            prepared.endpoint = content.endpoint(variant).map(|endpoint| PreparedEndpoint {
+                endpoint: endpoint.clone(),
+                kind: endpoint.kind(),
+                of_variant: variant.is_some_and(|variant| variant.endpoint.is_some()),
+            });
+            prepared.agent_has_fallback = content.draft.fallback.is_some();
+            prepared.agent_has_language = content.draft.language.is_some();
+            prepared.content = Some(Arc::clone(content));
+            prepared.running = Some(row);
+        }
+        prepared
+    }
 }
 
 /// A number's own settings, the time zone resolved.
@@ -68,10 +169,10 @@ pub(super) struct Own {
 }
 
 /// A workspace's place: empty until its row arrives, and when it is gone.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Workspace {
     pub(super) id: WorkspaceId,
-    pub(super) known: Option<KnownWorkspace>,
+    pub(super) known: Option<Arc<KnownWorkspace>>,
 }
 
 /// A workspace's settings, the time zone resolved.
@@ -82,35 +183,10 @@ pub(super) struct KnownWorkspace {
 }
 
 /// The place of what an agent runs in an environment: empty where it runs nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Running {
     pub(super) key: (AgentId, Environment),
-    pub(super) known: Option<KnownRunning>,
-}
-
-/// A version that runs, its variants found by their ids.
-#[derive(Debug)]
-pub(super) struct KnownRunning {
-    pub(super) row: RunningRow,
-    variants: Box<[(VariantId, u32)]>,
-}
-
-impl KnownRunning {
-    pub(super) fn new(row: RunningRow) -> KnownRunning {
-        let mut variants: Box<[(VariantId, u32)]> =
-            (0u32..).zip(&row.content.variants).map(|(place, variant)| (variant.id, place)).collect();
-        variants.sort_unstable_by_key(|(id, _)| *id);
-        KnownRunning { row, variants }
-    }
-
-    pub(super) fn variant(&self, id: VariantId) -> Option<&Variant> {
-        // Few are found sooner without the index.
-        if self.variants.len() <= 8 {
-            return self.row.content.variant(id);
-        }
-        let found = self.variants.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        self.row.content.variants.get(self.variants[found].1 as usize)
-    }
+    pub(super) known: Option<Arc<RunningRow>>,
 }
 
 /// A number as the table knows it.
@@ -150,8 +226,8 @@ impl RouteTable {
 
     /// All numbers, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = ((Ingress, E164), Found)> {
-        self.shards.iter().flat_map(|shard| shard.entries()).filter_map(|entry| {
-            let key = entry.key();
+        let numbers = self.shards.iter().enumerate().flat_map(|(place, shard)| shard.numbers(place));
+        numbers.filter_map(|(key, entry)| {
             let route = self.shared.routes.at(entry.route)?;
             Some(((key.ingress, key.number), found(entry, route)))
         })
@@ -159,7 +235,7 @@ impl RouteTable {
 
     /// What an agent runs in an environment, if anything.
     pub fn running(&self, agent_id: AgentId, environment: Environment) -> Option<&RunningRow> {
-        self.shared.running.get(&(agent_id, environment))?.known.as_ref().map(|known| &known.row)
+        self.shared.running.get(&(agent_id, environment))?.known.as_deref()
     }
 
     /// A secret's ciphertext.
@@ -176,7 +252,7 @@ impl RouteTable {
 
     pub(super) fn entry(&self, key: Key) -> Option<(&Entry, &Route)> {
         let hash = Hash::of(key);
-        let entry = self.shards[hash.shard()].find(key, hash)?;
+        let entry = self.shards[hash.shard()].find(hash)?;
         Some((entry, self.shared.routes.at(entry.route)?))
     }
 }

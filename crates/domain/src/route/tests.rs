@@ -73,7 +73,7 @@ impl Case {
     fn new() -> Case {
         Case {
             settings: WorkspaceSettings::default(),
-            content: Some(content(Some(Endpoint::Dial(sip("support"))), vec![])),
+            content: Some(content(Some(sip("support").into()), vec![])),
             assignment: Some(Assignment {
                 agent_id: AGENT,
                 environment: Environment::Live,
@@ -166,7 +166,7 @@ fn every_level_of_the_fallback_follows_in_order() {
     case.own.language = Some(Language::parse("fr-CA").unwrap());
     case.content = Some(Content {
         draft: Draft {
-            endpoint: Some(Endpoint::Dial(stream())),
+            endpoint: Some(stream().into()),
             language: Some(Language::parse("en-US").unwrap()),
             fallback: Some(fallback(vec![sip("desk"), phone(1)], Some("Désolé."))),
             ..Draft::default()
@@ -338,12 +338,9 @@ fn unassigned_and_unpublished_numbers_are_answered_too() {
 fn variants_answer_and_the_default_stands_in() {
     let mut case = Case::new();
     let variants = || {
-        vec![
-            variant(DOWNTOWN, "Downtown", None),
-            variant(AIRPORT, "Airport", Some(Endpoint::Dial(sip("airport")))),
-        ]
+        vec![variant(DOWNTOWN, "Downtown", None), variant(AIRPORT, "Airport", Some(sip("airport").into()))]
     };
-    case.content = Some(content(Some(Endpoint::Dial(sip("support"))), variants()));
+    case.content = Some(content(Some(sip("support").into()), variants()));
     let line = |case: &Case, rule: &str| {
         let call = IncomingCall { ingress: Ingress::STORE, to: number(0), caller: case.caller };
         let told = told(&case.table(), &call, case.now);
@@ -382,7 +379,7 @@ fn the_teams_server_is_asked_and_its_default_stands_in() {
         secret: None,
         default: Some(sip("default")),
     };
-    case.content = Some(content(Some(Endpoint::Webhook(webhook)), vec![]));
+    case.content = Some(content(Some(webhook.into()), vec![]));
     case.settings.fallback = Some(fallback((1..=5).map(phone).collect(), None));
     case.check(expect![[r#"
         ask: the team's server at https://team.example/route is asked; if it gives no usable answer, 5 targets follow, then a message
@@ -409,7 +406,7 @@ fn the_teams_server_is_asked_and_its_default_stands_in() {
 fn other_ingresses_and_numbers_are_not_ours() {
     let case = Case::new();
     let table = case.table();
-    for (ingress, to) in [(Ingress(1), number(0)), (Ingress::STORE, number(1))] {
+    for (ingress, to) in [(Ingress::new(1).unwrap(), number(0)), (Ingress::STORE, number(1))] {
         let call = IncomingCall { ingress, to, caller: case.caller };
         let told = told(&table, &call, case.now);
         assert!(told.starts_with("reject: the call is refused: +1438555010"), "{told}");
@@ -540,7 +537,7 @@ impl Model {
         let fresh = RouteTable::build(self.rows(), 1);
         assert_eq!(table.routes(), fresh.routes(), "no route is left over");
         let now: Timestamp = "2026-11-23T15:30:00Z".parse().unwrap();
-        for ingress in [Ingress(0), Ingress(1)] {
+        for ingress in [Ingress::STORE, Ingress::new(1).unwrap()] {
             for n in 0..12 {
                 let call = IncomingCall { ingress, to: number(n), caller: Caller::Anonymous };
                 let found = table.find(ingress, number(n));
@@ -600,7 +597,7 @@ fn any_row() -> impl Strategy<Value = Row> {
         let variants = (0..variants)
             .map(|n| variant(VariantId::from_bits(n as u128), &format!("variant {n}"), None))
             .collect();
-        running(content(Some(Endpoint::Dial(sip(&format!("v{version}")))), variants), version)
+        running(content(Some(sip(&format!("v{version}")).into()), variants), version)
     });
     let workspace_row = any::<bool>().prop_map(|outage| WorkspaceRow {
         settings: WorkspaceSettings {
@@ -610,7 +607,7 @@ fn any_row() -> impl Strategy<Value = Row> {
     });
     prop_oneof![
         6 => ((0u32..2, 0u64..12), proptest::option::weighted(0.7, number_row))
-            .prop_map(|((ingress, n), row)| Row::Number((Ingress(ingress), number(n)), row)),
+            .prop_map(|((ingress, n), row)| Row::Number((Ingress::new(ingress).unwrap(), number(n)), row)),
         2 => (small(3), environment(), proptest::option::weighted(0.7, running_row))
             .prop_map(|(agent, environment, row)| Row::Running((AgentId::from_bits(agent), environment), row)),
         1 => (small(3), proptest::option::weighted(0.7, workspace_row))

@@ -1,6 +1,8 @@
 //! Endpoints and fallbacks on their way into an agent: every address is asked of the one egress function, and a secret that was left
 //! out stays what it was – but only where it goes to the same place. A stored password never follows an address to another one.
 
+use std::sync::Arc;
+
 use domain::endpoint::{Address, Dial, Endpoint, SecretRef, SipAuth, Target};
 use domain::error::{Code, Refusal};
 use domain::fallback::Fallback;
@@ -25,6 +27,7 @@ pub fn endpoint_kept(
 ) -> Result<Endpoint, Failure> {
     match &mut endpoint {
         Endpoint::Dial(dial) => {
+            let dial = Arc::make_mut(dial);
             let known: Vec<&Dial> = match was {
                 Some(Endpoint::Dial(dial)) => vec![dial],
                 _ => Vec::new(),
@@ -32,6 +35,7 @@ pub fn endpoint_kept(
             dial_kept(dial, &known, path)?;
         }
         Endpoint::Webhook(webhook) => {
+            let webhook = Arc::make_mut(webhook);
             let was = match was {
                 Some(Endpoint::Webhook(was)) => Some(was),
                 _ => None,
@@ -147,18 +151,19 @@ mod tests {
 
     fn password(endpoint: &Endpoint) -> Option<u128> {
         match endpoint {
-            Endpoint::Dial(Dial { target: Target::Sip { auth: Some(auth), .. }, .. }) => {
-                Some(auth.password.id.to_bits())
-            }
-            _ => None,
+            Endpoint::Dial(dial) => match &dial.target {
+                Target::Sip { auth: Some(auth), .. } => Some(auth.password.id.to_bits()),
+                _ => None,
+            },
+            Endpoint::Webhook(_) => None,
         }
     }
 
     #[test]
     fn a_password_stays_only_where_it_goes_to_the_same_place() {
-        let was = Endpoint::Dial(sip("sip:a@one.example", "us", stored(7)));
+        let was = Endpoint::from(sip("sip:a@one.example", "us", stored(7)));
         let kept = |uri, username, password| {
-            endpoint_kept(Endpoint::Dial(sip(uri, username, password)), Some(&was), "endpoint")
+            endpoint_kept(sip(uri, username, password).into(), Some(&was), "endpoint")
         };
         assert_eq!(password(&kept("sip:a@one.example", "us", left_out()).unwrap()), Some(7));
         assert_eq!(password(&kept("sip:a@one.example", "us", stored(8)).unwrap()), Some(8));
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn a_signing_secret_stays_with_its_host() {
         let webhook = |url: &str, secret| {
-            Endpoint::Webhook(Webhook {
+            Endpoint::from(Webhook {
                 webhook_url: WebhookUrl::parse(url, domain::endpoint::Plain::Refuse).unwrap(),
                 secret,
                 default: None,
@@ -181,7 +186,7 @@ mod tests {
         };
         let was = webhook("https://team.example/a", Some(stored(7)));
         let secret = |url: &str, secret| match endpoint_kept(webhook(url, secret), Some(&was), "endpoint") {
-            Ok(Endpoint::Webhook(webhook)) => webhook.secret.map(|secret| secret.id.to_bits()),
+            Ok(Endpoint::Webhook(webhook)) => webhook.secret.as_ref().map(|secret| secret.id.to_bits()),
             _ => panic!("{url}"),
         };
         assert_eq!(secret("https://team.example/b", Some(left_out())), Some(7));
@@ -197,6 +202,6 @@ mod tests {
         };
         let new = Fallback { targets: vec![sip("sip:b@x.example", "u", left_out())], message: None };
         let kept = fallback_kept(new, Some(&was), "fallback").unwrap();
-        assert_eq!(password(&Endpoint::Dial(kept.targets[0].clone())), Some(2));
+        assert_eq!(password(&kept.targets[0].clone().into()), Some(2));
     }
 }

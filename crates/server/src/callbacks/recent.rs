@@ -37,7 +37,7 @@ impl CallIds {
     /// The id of a call.
     pub(super) fn id(&self, ingress: Ingress, carrier_call_id: &str) -> CallId {
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(&ingress.0.to_be_bytes());
+        context.update(&ingress.get().to_be_bytes());
         context.update(carrier_call_id.as_bytes());
         let tag = context.sign();
         let bits = tag.as_ref()[..16].try_into().expect("a tag has 32 bytes");
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(there.id(Ingress::STORE, "CA1"), id);
         for other in [
             here.id(Ingress::STORE, "CA2"),
-            here.id(Ingress(1), "CA1"),
+            here.id(Ingress::new(1).unwrap(), "CA1"),
             CallIds::new(b"other").id(Ingress::STORE, "CA1"),
         ] {
             assert_ne!(other, id);

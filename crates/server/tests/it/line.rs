@@ -97,7 +97,7 @@ pub(crate) fn parameters(entries: &[(&str, &str)]) -> Parameters {
 
 impl Laid {
     pub(crate) fn dial(dial: Dial) -> Laid {
-        Laid { endpoint: Some(Endpoint::Dial(dial)), ..Laid::default() }
+        Laid { endpoint: Some(dial.into()), ..Laid::default() }
     }
 
     /// The table, at a version.

@@ -69,7 +69,7 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
         let mut webhook = team.webhook(default);
         webhook.secret = Some(SecretRef { id: secret, last4: "LaSw".to_owned() });
         line.lay(Laid {
-            endpoint: Some(Endpoint::Webhook(webhook)),
+            endpoint: Some(webhook.into()),
             parameters: vec![("site", "all")],
             secrets: vec![Row::Secret(secret, Some(ciphertext.clone().into()))],
             fallback: Some(fallback(vec![phone(1)], None)),
@@ -149,7 +149,7 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
 async fn a_webhook_that_leads_inside_is_not_asked() {
     let team = Team::start().await;
     let line = Line::open(Laid {
-        endpoint: Some(Endpoint::Webhook(team.webhook(Some(sip("default"))))),
+        endpoint: Some(team.webhook(Some(sip("default"))).into()),
         ..Laid::default()
     })
     .await;

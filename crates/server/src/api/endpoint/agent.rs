@@ -96,7 +96,7 @@ pub struct EndpointIn {
 impl From<&Endpoint> for EndpointOut {
     fn from(endpoint: &Endpoint) -> Self {
         match endpoint {
-            Endpoint::Dial(dial) => match dial.into() {
+            Endpoint::Dial(dial) => match (&**dial).into() {
                 TargetOut::Sip { uri, username, password, ring_timeout_s } => {
                     EndpointOut::Sip { uri, username, password, ring_timeout_s }
                 }
@@ -120,9 +120,9 @@ impl Reading<'_> {
         json.object(|fields| match kind(fields) {
             Some(EndpointKind::Webhook) => {
                 fields.required("type", |_| Some(()));
-                self.webhook(fields).map(Endpoint::Webhook)
+                self.webhook(fields).map(Endpoint::from)
             }
-            Some(_) => self.dial_fields(fields).map(Endpoint::Dial),
+            Some(_) => self.dial_fields(fields).map(Endpoint::from),
             None => {
                 fields.required("type", Json::parse::<EndpointKind>);
                 // What belongs to some type is not called unknown as well.

@@ -300,8 +300,8 @@ impl Call<'_> {
             number_id: found.number_id.to_string(),
             agent_id: answering.map(|answering| answering.agent_id.to_string()).unwrap_or_default(),
             environment: answering.map(|answering| answering.environment.as_str()).unwrap_or_default(),
-            version: answering.map(|answering| answering.version).unwrap_or_default(),
-            variant: answering.and_then(|answering| answering.variant).map(|variant| variant.name.clone()),
+            version: answering.map(|answering| answering.running.version).unwrap_or_default(),
+            variant: answering.and_then(|answering| answering.variant()).map(|variant| variant.name.clone()),
             parameters: answering.map(parameters).unwrap_or_default(),
             at: self.at,
         }
@@ -361,7 +361,7 @@ impl Call<'_> {
         if let Some(answering) = answering {
             values.push(("switchboard_agent".to_owned(), answering.agent_id.to_string()));
             values.push(("switchboard_environment".to_owned(), answering.environment.to_string()));
-            if let Some(variant) = answering.variant {
+            if let Some(variant) = answering.variant() {
                 values.push(("switchboard_variant".to_owned(), variant.id.to_string()));
             }
             values.extend(parameters(answering));
@@ -373,7 +373,7 @@ impl Call<'_> {
 /// The agent's call parameters, and over them the variant's attributes.
 fn parameters(answering: &Answering<'_>) -> BTreeMap<String, String> {
     let own = &answering.content.draft.call_parameters;
-    let of_variant = answering.variant.map(|variant| variant.attributes.iter());
+    let of_variant = answering.variant().map(|variant| variant.attributes.iter());
     own.iter()
         .chain(of_variant.into_iter().flatten())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -384,8 +384,8 @@ fn route(answering: &Answering<'_>) -> Route {
     Route {
         agent_id: answering.agent_id,
         environment: answering.environment,
-        variant_id: answering.variant.map(|variant| variant.id),
-        version_id: Some(answering.version_id),
+        variant_id: answering.variant().map(|variant| variant.id),
+        version_id: Some(answering.running.version_id),
     }
 }
 
