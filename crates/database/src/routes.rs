@@ -242,7 +242,7 @@ fn number_now(read: &Read<'_>, id: NumberId, rows: &mut Vec<RouteRow>) -> Result
         Ok((numbers::ingress(row, 0)?, numbers::e164(row, 1)?))
     })?;
     let Some(place) = place else { return Ok(()) };
-    let row = read.query_opt(NUMBER, &[place.0.0.into(), Value::text(&place.1)], number_row)?;
+    let row = read.query_opt(NUMBER, &[place.0.get().into(), Value::text(&place.1)], number_row)?;
     rows.push(row.unwrap_or(RouteRow::Number(place, None)));
     Ok(())
 }

@@ -259,9 +259,7 @@ impl Route {
             return None;
         };
         let environment = assignment.environment;
-        let workspace = prepared.workspace.as_deref().filter(|_| prepared.outage);
-        let outage = workspace.and_then(|known| known.settings.outage.since(environment));
-        reasons.push(match outage {
+        reasons.push(match prepared.outage {
             Some(since) => Reason::Outage { environment, since },
             None => Reason::NoOutage { environment },
         });
@@ -279,7 +277,7 @@ impl Route {
         });
         let variant = prepared.answers_as.place();
         let answering = Answering { agent_id: assignment.agent_id, environment, running, content, variant };
-        if outage.is_some() {
+        if prepared.outage.is_some() {
             return Some((None, answering));
         }
         let endpoint = prepared.endpoint.as_ref();

@@ -314,7 +314,7 @@ fn because(reason: &Reason<'_>, call: &IncomingCall, decision: &Decision<'_>) ->
 }
 
 fn variant_words(content: &Content, place: u32) -> String {
-    content.variants.get(place as usize).map_or_else(String::new, |variant| shown(&variant.name).to_string())
+    content.variants.get(place as usize).map_or_else(String::new, |variant| shown(&variant.name))
 }
 
 fn counted(count: usize, noun: &str) -> String {

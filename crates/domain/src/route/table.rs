@@ -9,6 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::agent::Content;
@@ -68,7 +69,8 @@ pub(super) struct Route {
 pub(super) struct Prepared {
     pub(super) workspace: Option<Arc<KnownWorkspace>>,
     pub(super) workspace_has_fallback: bool,
-    pub(super) outage: bool,
+    /// Since when its environment's calls go straight to the fallbacks.
+    pub(super) outage: Option<Timestamp>,
     pub(super) running: Option<Arc<RunningRow>>,
     pub(super) content: Option<Arc<Content>>,
     pub(super) answers_as: AnswersAs,
@@ -137,10 +139,8 @@ impl Shared {
             ..Prepared::default()
         };
         let Some(assignment) = assignment else { return prepared };
-        prepared.outage = prepared
-            .workspace
-            .as_ref()
-            .is_some_and(|known| known.settings.outage.since(assignment.environment).is_some());
+        let settings = prepared.workspace.as_ref().map(|known| &known.settings);
+        prepared.outage = settings.and_then(|settings| settings.outage.since(assignment.environment));
         let known =
             running.and_then(|place| self.running.at(place)).and_then(|running| running.known.clone());
         if let Some(row) = known {

@@ -37,7 +37,7 @@ pub fn endpoint_kept(
         Endpoint::Webhook(webhook) => {
             let webhook = Arc::make_mut(webhook);
             let was = match was {
-                Some(Endpoint::Webhook(was)) => Some(was),
+                Some(Endpoint::Webhook(was)) => Some(&**was),
                 _ => None,
             };
             if webhook.secret.as_ref().is_some_and(|secret| secret.id == LEFT_OUT) {

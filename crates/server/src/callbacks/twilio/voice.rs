@@ -301,7 +301,7 @@ impl Call<'_> {
             agent_id: answering.map(|answering| answering.agent_id.to_string()).unwrap_or_default(),
             environment: answering.map(|answering| answering.environment.as_str()).unwrap_or_default(),
             version: answering.map(|answering| answering.running.version).unwrap_or_default(),
-            variant: answering.and_then(|answering| answering.variant()).map(|variant| variant.name.clone()),
+            variant: answering.and_then(Answering::variant).map(|variant| variant.name.clone()),
             parameters: answering.map(parameters).unwrap_or_default(),
             at: self.at,
         }
