@@ -12,7 +12,7 @@ use axum::routing::post;
 use domain::agent::{Content, Draft};
 use domain::assignment::Assignment;
 use domain::call::Ingress;
-use domain::endpoint::{Dial, Endpoint, Plain, StreamUrl, Target};
+use domain::endpoint::{Dial, Plain, StreamUrl, Target};
 use domain::environment::Environment;
 use domain::id::{AgentId, NumberId, VersionId, WorkspaceId};
 use domain::number::E164;

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use database::secrets::Place;
-use domain::endpoint::{Dial, Endpoint, Plain, SecretRef, Webhook, WebhookUrl};
+use domain::endpoint::{Dial, Plain, SecretRef, Webhook, WebhookUrl};
 use domain::id::SecretId;
 use domain::route::row::Row;
 use tokio::net::TcpListener;
@@ -148,11 +148,9 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
 #[tokio::test]
 async fn a_webhook_that_leads_inside_is_not_asked() {
     let team = Team::start().await;
-    let line = Line::open(Laid {
-        endpoint: Some(team.webhook(Some(sip("default"))).into()),
-        ..Laid::default()
-    })
-    .await;
+    let line =
+        Line::open(Laid { endpoint: Some(team.webhook(Some(sip("default"))).into()), ..Laid::default() })
+            .await;
     assert!(line.voice("CA1").await.contains("sip:default@"));
     assert!(team.asked.lock().unwrap().is_empty());
     let kept = line.kept(1).await;
