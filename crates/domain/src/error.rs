@@ -103,7 +103,7 @@ error_table! {
     TooMany, "too_many", 422, None, "There are too many entries", "Send at most as many as `detail` names.";
     Blank, "blank", 422, None, "The value is empty or only spaces", "Send a value, or null to clear the field.";
     ControlCharacter, "control_character", 422, None, "The value holds a control or invisible character", "Remove the character named in `detail`.";
-    LimitRange, "limit_range", 422, None, "The limit is out of range", "Send a whole number from 1 to 200.";
+    LimitRange, "limit_range", 422, None, "The limit is out of range", "Send a whole number within the range in `detail`.";
     FieldConflict, "field_conflict", 422, None, "These fields do not go together", "Send only one of them.";
     InvalidId, "invalid_id", 422, None, "This is not an id of the right kind", "Ids look like num_01k… ; the prefix says the kind.";
     NotE164, "not_e164", 422, None, "The phone number is not in E.164 form", "Write + and country code and number, without spaces, dashes or parentheses, e.g. +14385950345.";

@@ -1,16 +1,7 @@
 //! JSON in, JSON out. Handlers read a request into domain types, call one action, and show the outcome; they decide nothing,
 //! and they never see the database.
 //!
-//! # How to add a noun
-//!
-//! 1. `actions/<nouns>.rs`: what can be done, each `pub async fn <noun>_<verb>(app, &caller, …) -> Result<_, Failure>`; begin with
-//!    `caller.may(…)?`, change in one `app.database.try_write`, record with `caller.change(…).record(tx)`, nudge when it is committed.
-//! 2. `api/<nouns>.rs`: an `…Out` struct with `ToSchema` and an example for what is shown, a reader (`body.read(|fields| …)`) for what
-//!    is sent with an `…In` schema of the same fields, and a handler with `#[utoipa::path]` for each route (its doc comment is the docs).
-//! 3. `pub fn routes() -> Routes` there, with `.with(routes!(handler), &[codes of its own])` for each, and one line in `api/router.rs`.
-//! 4. Codes go into the table in `domain/src/error.rs`; nothing else mentions a status.
-//! 5. `tests/it/<nouns>.rs`: a story through the true router, snapshots of status and body; then `UPDATE_EXPECT=1 cargo test -p server`
-//!    for `openapi.json`, and read the difference.
+//! How to add a noun: `docs/howto/add-an-endpoint.md`.
 
 pub mod agents;
 pub mod answer;

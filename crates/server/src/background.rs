@@ -1,5 +1,5 @@
-//! What happens without being asked: each task finds its work by itself, so that whoever was killed is carried on by whoever
-//! lives. A task takes no input, may run twice, and may run on two nodes at once.
+//! What happens without being asked: each task finds its work by itself, so that if a process dies,
+//! another finishes its work. A task takes no input, may run twice, and may run on two nodes at once.
 
 pub mod build_routes;
 pub mod driver;

@@ -1,7 +1,7 @@
-//! The store: what is sold, at which price, and who supplies it.
+//! The store: what is sold, at which price, and who supplies it. `actions/store` asks it for requests, after checking permission.
 //!
 //! A quote is a fact that the buyer carries: it is sealed with a key of this installation, so nothing is kept of a search and any
-//! node can open it. Buying itself is told elsewhere: `actions/numbers` writes the intent down, `background/order_numbers`
+//! node can open it. Buying itself is elsewhere: `actions/purchases` writes the intent down, `background/order_numbers`
 //! carries it out.
 
 mod offers;

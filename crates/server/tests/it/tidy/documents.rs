@@ -66,31 +66,30 @@ fn the_map_names_only_what_exists() {
 }
 
 /// What `docs/guide/errors.md` must be: made from the error table, never written by hand.
-fn error_pages() -> String {
+fn error_list() -> String {
     use std::fmt::Write as _;
     let mut page = String::from(
-        "# Errors\n\nEvery refusal is an RFC 9457 problem document with one of these codes. `type` links to the code's own page, \
-         `detail` names what was received, what is expected and how to mend it, and `errors` has an entry for each field that is wrong. \
-         This page is made from the table in `crates/domain/src/error.rs`; to change it, change the table and run \
-         `UPDATE_DOCS=1 cargo test -p server --test it tidy`.\n",
+        "# Errors\n\n\
+         Every refusal is an RFC 9457 problem document with one of these codes. `type` links to the code's page on your server\n\
+         (`/docs/errors/<code>`), `detail` names what was received, what is expected and how to fix it, and `errors` has an entry\n\
+         for each field that is wrong.\n\n\
+         This list is made from the table in `crates/domain/src/error.rs`; to change it, change the table and run\n\
+         `UPDATE_DOCS=1 cargo test -p server --test it tidy`.\n\n\
+         | code | HTTP | SIP | what it means | what to do |\n|---|---|---|---|---|\n",
     );
     for code in domain::error::Code::ALL {
-        let sip = code.sip_status().map(|status| format!(" · SIP {status}")).unwrap_or_default();
-        let _ = write!(
-            page,
-            "\n## {code}\n\nHTTP {}{sip}. {}.\n\n{}\n",
-            code.http_status(),
-            code.title(),
-            code.advice()
-        );
+        let sip = code.sip_status().map(|status| status.to_string()).unwrap_or_default();
+        let cell = |text: &str| text.replace('|', "\\|");
+        let (title, advice) = (cell(code.title()), cell(code.advice()));
+        let _ = writeln!(page, "| `{code}` | {} | {sip} | {title} | {advice} |", code.http_status());
     }
     page
 }
 
 #[test]
-fn every_error_has_its_page() {
+fn every_error_is_on_the_list() {
     let path = root().join("docs/guide/errors.md");
-    let wanted = error_pages();
+    let wanted = error_list();
     if update_docs() {
         fs::write(&path, &wanted).unwrap();
     }
@@ -117,6 +116,9 @@ fn commands_in(document: &str) -> Vec<Vec<String>> {
             continue;
         }
         let line = line.split(" #").next().unwrap_or_default();
+        // `sb` is the function of the guide to installing, which runs the program as the service's user.
+        let line =
+            line.strip_prefix("sb ").map_or_else(|| line.to_owned(), |rest| format!("switchboard {rest}"));
         let Some(at) =
             line.find("switchboard ").filter(|at| fenced && (*at == 0 || line[..*at].ends_with([' ', '('])))
         else {
@@ -161,10 +163,10 @@ fn wrong_commands(document: &str) -> Vec<String> {
 
 #[test]
 fn commands_in_documents_are_commands_of_the_program() {
-    let sample = "`switchboard gone` in prose\n```\nswitchboard numbers list --json > x  # all\nsudo -u a switchboard numbers set +1 --label \"a b\"\nswitchboard numbers sell\ngit clone x/switchboard && true\n```\n";
-    assert_eq!(commands_in(sample).len(), 3);
+    let sample = "`switchboard gone` in prose\n```\nswitchboard numbers list --json > x  # all\nsudo -u a switchboard numbers set +1 --label \"a b\"\nswitchboard numbers sell\nsb doctor --jsn\ngit clone x/switchboard && true\n```\n";
+    assert_eq!(commands_in(sample).len(), 4);
     assert_eq!(commands_in(sample)[1][5], "a b");
-    assert_eq!(wrong_commands(sample).len(), 1, "{:?}", wrong_commands(sample));
+    assert_eq!(wrong_commands(sample).len(), 2, "{:?}", wrong_commands(sample));
     for (path, text) in files().iter().filter(|(path, _)| is_document(path)) {
         assert_eq!(wrong_commands(text), Vec::<String>::new(), "in {path}");
     }
