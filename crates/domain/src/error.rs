@@ -48,7 +48,7 @@ macro_rules! error_table {
 
 error_table! {
     // The request itself.
-    JsonSyntax, "json_syntax", 400, None, "The body is not valid JSON", "Mend the JSON at the line and column named in `detail`.";
+    JsonSyntax, "json_syntax", 400, None, "The body is not valid JSON", "Fix the JSON at the line and column named in `detail`.";
     JsonDuplicateKey, "json_duplicate_key", 400, None, "A key stands twice in one JSON object", "Send each key once; we will not guess which value you meant.";
     JsonNumber, "json_number", 400, None, "A JSON number is out of range", "Send a finite number within the limits of the field.";
     JsonDepth, "json_depth", 400, None, "The JSON is nested too deeply", "Send at most 32 levels of arrays and objects.";
@@ -155,7 +155,7 @@ impl fmt::Display for Code {
 }
 
 /// One thing refused, and why: a code of the table and the sentence for this case, which names what was received,
-/// what is expected, and how to mend it. Never holds a secret.
+/// what is expected, and how to fix it. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Which entry of the table.

@@ -28,7 +28,7 @@ key gives the same answer and does nothing twice. Resources carry an `ETag`; sen
 
 /// The parts of the reference, in order.
 pub const TAGS: &[(&str, &str)] = &[
-    ("Numbers", "Phone numbers: what you have, who answers them, and giving them back."),
+    ("Numbers", "Phone numbers: what you have, who answers them, and releasing them."),
     ("Store", "What can be bought, and buying it."),
     ("Agents", "Agents, their drafts and variants, and publishing them."),
     ("Calls", "What happens to a call, and what happened to calls."),

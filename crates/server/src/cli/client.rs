@@ -55,7 +55,7 @@ impl Failure {
 /// The exit codes, for the end of `--help`.
 pub const EXIT_CODES: &str = "Exit codes:\n  \
     0  done\n  \
-    1  refused: the answer says why, and how to mend it\n  \
+    1  refused: the answer says why, and how to fix it\n  \
     2  the command line or the settings make no sense\n  \
     3  nobody answered, or a fault on the server's side; trying again may help\n  \
     4  a check has found something wrong, or a person must look";

@@ -1,4 +1,4 @@
-//! `switchboard doctor`: looks at everything that a start needs, changes nothing that matters, and says how to mend what is wrong.
+//! `switchboard doctor`: looks at everything that a start needs, changes nothing that matters, and says how to fix what is wrong.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,7 @@ const FREE_BYTES_LOW: u64 = 1 << 30;
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Check everything that a start needs, and say how to mend what is wrong
+/// Check everything that a start needs, and say how to fix what is wrong
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Brings the database's schema up to date, as a start would. Ends with exit code 4 if anything failed.\n\n\
@@ -55,7 +55,7 @@ impl Level {
     }
 }
 
-/// What one check found, and how to mend it.
+/// What one check found, and how to fix it.
 #[derive(Debug)]
 struct Finding {
     level: Level,
@@ -266,7 +266,7 @@ async fn key_file(path: &Path, database: Option<&Database>) -> Finding {
         (Err(error), _) => Finding::fail(
             WHAT,
             error.to_string(),
-            "mend the file, or restore it from where you keep its copy",
+            "fix the file, or restore it from where you keep its copy",
         ),
         (Ok(None), None) => Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
         (Ok(None), Some(expected)) => Finding::fail(
@@ -344,7 +344,7 @@ async fn supply(config: &Config) -> Finding {
         Ok(None) => {
             return Finding::warn(WHAT, "there is no supply, so nothing can be bought", "set store.supply");
         }
-        Err(error) => return Finding::fail(WHAT, error.to_string(), "mend the setting that it names"),
+        Err(error) => return Finding::fail(WHAT, error.to_string(), "fix the setting that it names"),
     };
     match store.carrier().account_check().await {
         Ok(account) if !account.active => Finding::fail(

@@ -32,7 +32,7 @@ const LIST_COLUMNS: &[(&str, &str)] = &[
     ("Id", "id"),
 ];
 
-/// Find, buy, assign and give back numbers
+/// Find, buy, assign and release numbers
 #[derive(Debug, clap::Args)]
 pub struct NumbersArgs {
     #[command(flatten)]
