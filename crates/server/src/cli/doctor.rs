@@ -263,11 +263,9 @@ async fn key_file(path: &Path, database: Option<&Database>) -> Finding {
         None => None,
     };
     match (Keyring::load(path), recorded) {
-        (Err(error), _) => Finding::fail(
-            WHAT,
-            error.to_string(),
-            "fix the file, or restore it from where you keep its copy",
-        ),
+        (Err(error), _) => {
+            Finding::fail(WHAT, error.to_string(), "fix the file, or restore it from where you keep its copy")
+        }
         (Ok(None), None) => Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
         (Ok(None), Some(expected)) => Finding::fail(
             WHAT,

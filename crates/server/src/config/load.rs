@@ -191,6 +191,7 @@ mod tests {
             "carriers",
             "carriers.twilio",
             "egress",
+            "retention",
             "limits",
             "log",
         ] {
