@@ -1,4 +1,4 @@
-//! How long it takes to read everything that routes are made of: a million numbers from SQLite, and, where
+//! How long it takes to read everything that routes are made of into a table: a million numbers from SQLite, and, where
 //! `SWITCHBOARD_TEST_POSTGRES_URL` is set, from PostgreSQL. `cargo bench -p database`; `NUMBERS=…` for another count.
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock and its settings")]
@@ -16,6 +16,7 @@ use domain::id::{AgentId, NumberId, WorkspaceId};
 use domain::money::{Currency, Money};
 use domain::number::{Capabilities, Country, E164, NumberStatus, NumberType, Source};
 use domain::quote::Price;
+use domain::route::Builder;
 use domain::route::row::{CallbackToken, NumberSettings};
 use domain::workspace::WorkspaceSettings;
 use jiff::Timestamp;
@@ -106,8 +107,25 @@ async fn run(name: &str, address: Address, count: u64) {
             })
             .await
             .unwrap();
-        let took = began.elapsed();
-        println!("{name}: round {round}: {rows} rows read in {took:.1?}");
+        let read_s = began.elapsed().as_secs_f64();
+        let began = Instant::now();
+        let table = database
+            .read(|read| {
+                let mut builder = Builder::new();
+                let version = route_rows(read, |row| {
+                    builder.push(row);
+                    Ok(())
+                })?;
+                Ok(builder.finish(version.unsigned_abs()))
+            })
+            .await
+            .unwrap();
+        let table_s = began.elapsed().as_secs_f64();
+        assert_eq!(table.numbers() as u64, count);
+        println!(
+            "{name}: round {round}: {rows} rows into a table in {table_s:.2} s, only read in {read_s:.2} s, ratio {:.2}",
+            table_s / read_s
+        );
     }
     database.close().await;
 }
