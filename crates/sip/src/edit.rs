@@ -38,7 +38,7 @@ impl Message {
         if let Start::Request { uri, uri_end, .. } = &mut self.index.start {
             let range = *uri as usize..*uri_end as usize;
             *uri_end = offset(range.start + new.len());
-            self.splice(range, new, 0);
+            self.splice(range, &[new], 0);
         }
         Ok(())
     }
@@ -64,12 +64,8 @@ impl Message {
         let start = at.value as usize + start;
         // A parameter of this name that stands there is replaced, wherever in the value it is.
         let range = param_range(element, name).unwrap_or(element.len()..element.len());
-        let mut text = Vec::with_capacity(name.len() + value.len() + 2);
-        text.push(b';');
-        text.extend_from_slice(name.as_bytes());
-        text.push(b'=');
-        text.extend_from_slice(value);
-        self.splice_value(line, start + range.start..start + range.end, &text);
+        let range = start + range.start..start + range.end;
+        self.splice_value(line, range, &[b";", name.as_bytes(), b"=", value]);
         Ok(())
     }
 
@@ -98,8 +94,10 @@ impl Message {
             return;
         };
         if let Ok(Some(hops)) = self.max_forwards() {
-            let text = hops.saturating_sub(1).to_string();
-            self.set_value(line, text.as_bytes()).expect("digits are safe text");
+            let hops = hops.saturating_sub(1);
+            let digits = [b'0' + hops / 100, b'0' + hops / 10 % 10, b'0' + hops % 10];
+            let zeros = if hops >= 100 { 0 } else { 1 + usize::from(hops < 10) };
+            self.set_value(line, &digits[zeros..]).expect("digits are safe text");
         }
     }
 
@@ -180,13 +178,9 @@ impl Message {
         check_line(text)?;
         self.finish_last_line();
         let start = self.line_start(at) as usize;
-        let mut line = Vec::with_capacity(text.len() + value.len() + 4);
-        line.extend_from_slice(text);
-        line.extend_from_slice(b": ");
-        line.extend_from_slice(value);
-        line.extend_from_slice(b"\r\n");
-        self.splice(start..start, &line, at);
+        self.splice(start..start, &[text, b": ", value, b"\r\n"], at);
         let name_end = start + text.len();
+        let end = name_end + 2 + value.len();
         self.index.lines.insert(
             at,
             Line {
@@ -194,7 +188,7 @@ impl Message {
                 start: offset(start),
                 name_end: offset(name_end),
                 value: offset(name_end + 1),
-                end: offset(start + line.len() - 2),
+                end: offset(end),
             },
         );
         Ok(())
@@ -219,7 +213,7 @@ impl Message {
         match (first, next) {
             (Some(start), Some(next)) => {
                 let base = value as usize;
-                self.splice_value(line, base + start..base + next, b"");
+                self.splice_value(line, base + start..base + next, &[]);
             }
             (first, _) => {
                 // An empty line is no value: it goes, and the next one is looked at.
@@ -235,10 +229,7 @@ impl Message {
     fn set_value(&mut self, line: usize, new: &[u8]) -> Result<(), UnsafeText> {
         check_line(new)?;
         let Line { value, end, .. } = self.index.lines[line];
-        let mut text = Vec::with_capacity(new.len() + 1);
-        text.push(b' ');
-        text.extend_from_slice(new);
-        self.splice_value(line, value as usize..end as usize, &text);
+        self.splice_value(line, value as usize..end as usize, &[b" ", new]);
         Ok(())
     }
 
@@ -247,7 +238,7 @@ impl Message {
         for at in (0..self.index.lines.len()).rev() {
             if goes(self, at) {
                 let range = self.index.lines[at].start as usize..self.line_start(at + 1) as usize;
-                self.splice(range, b"", at + 1);
+                self.splice(range, &[], at + 1);
                 self.index.lines.remove(at);
                 removed += 1;
             }
@@ -256,15 +247,15 @@ impl Message {
     }
 
     /// Replaces bytes inside one line's value.
-    fn splice_value(&mut self, line: usize, range: Range<usize>, with: &[u8]) {
-        let end = self.index.lines[line].end as usize - range.len() + with.len();
+    fn splice_value(&mut self, line: usize, range: Range<usize>, with: &[&[u8]]) {
+        let end = self.index.lines[line].end as usize - range.len() + length_of(with);
         self.splice(range, with, line + 1);
         self.index.lines[line].end = offset(end);
     }
 
-    /// Replaces bytes; the lines from `first_moved` on, and the body, move by the difference.
-    fn splice(&mut self, range: Range<usize>, with: &[u8], first_moved: usize) {
-        let (gone, come) = (offset(range.len()), offset(with.len()));
+    /// Replaces bytes by these parts; the lines from `first_moved` on, and the body, move by the difference.
+    fn splice(&mut self, range: Range<usize>, with: &[&[u8]], first_moved: usize) {
+        let (gone, come) = (offset(range.len()), offset(length_of(with)));
         replace_bytes(&mut self.bytes, range, with);
         let shift = |at: u32| (at + come).saturating_sub(gone);
         for line in self.index.lines.iter_mut().skip(first_moved) {
@@ -278,16 +269,23 @@ impl Message {
     }
 }
 
+fn length_of(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
+}
+
 /// As `Vec::splice`, which goes byte by byte.
-fn replace_bytes(bytes: &mut Vec<u8>, range: Range<usize>, with: &[u8]) {
-    let length = bytes.len();
-    let end = range.start + with.len();
-    if with.len() > range.len() {
-        bytes.resize(length + with.len() - range.len(), 0);
+fn replace_bytes(bytes: &mut Vec<u8>, range: Range<usize>, with: &[&[u8]]) {
+    let (length, new) = (bytes.len(), length_of(with));
+    if new > range.len() {
+        bytes.resize(length + new - range.len(), 0);
     }
-    bytes.copy_within(range.end..length, end);
-    bytes[range.start..end].copy_from_slice(with);
-    bytes.truncate(length + with.len() - range.len());
+    bytes.copy_within(range.end..length, range.start + new);
+    let mut at = range.start;
+    for part in with {
+        bytes[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    bytes.truncate(length + new - range.len());
 }
 
 /// Where `;name` or `;name=value` stands in a Via value.

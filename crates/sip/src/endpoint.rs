@@ -22,6 +22,7 @@ pub use config::{Config, Limits, Listener};
 pub use event::{Event, Output};
 pub(crate) use stateless::begins_dialog;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use crate::edit::UnsafeText;
 use crate::flow::{Flow, Source, Transmit, Transport};
 use crate::header::via::Via;
-use crate::keyed::{Key, KeyedMap, Keys, Names};
+use crate::keyed::{Key, KeyedMap, Keys, MacMap, Names, hex};
 use crate::limits::OUTPUTS_MAX;
 use crate::message::Message;
 use crate::print::ResponseBuilder;
@@ -131,8 +132,8 @@ pub struct Endpoint {
     pub(crate) config: Config,
     own: Vec<OwnName>,
     pub(crate) transactions: Slab<Transaction>,
-    pub(crate) by_key: KeyedMap<u128, Handle>,
-    by_merge_key: KeyedMap<u128, Handle>,
+    pub(crate) by_key: MacMap<Handle>,
+    by_merge_key: MacMap<Handle>,
     per_source: KeyedMap<IpAddr, usize>,
     pub(crate) calls: Slab<Call>,
     /// Calls by the request that began them.
@@ -160,8 +161,8 @@ impl Endpoint {
             own: config.listeners.iter().map(OwnName::of).collect(),
             config,
             transactions: Slab::new(),
-            by_key: KeyedMap::with_hasher(map_key("map")),
-            by_merge_key: KeyedMap::with_hasher(map_key("merge map")),
+            by_key: MacMap::default(),
+            by_merge_key: MacMap::default(),
             per_source: KeyedMap::with_hasher(map_key("source map")),
             calls: Slab::new(),
             call_of: KeyedMap::with_hasher(map_key("call map")),
@@ -227,7 +228,7 @@ impl Endpoint {
         let tag = self.to_tag(id);
         let mut builder = ResponseBuilder::new(&request, status);
         if status != Status::TRYING {
-            builder = builder.to_tag(tag.as_bytes());
+            builder = builder.to_tag(&tag);
         }
         for (name, value) in headers {
             builder = builder.header(name, value);
@@ -256,7 +257,7 @@ impl Endpoint {
     }
 
     /// The tag that our responses to this request carry in To.
-    pub fn to_tag(&self, id: RequestId) -> String {
+    pub fn to_tag(&self, id: RequestId) -> [u8; 16] {
         let key = self.transactions.at(id.0).map_or(0, |transaction| transaction.key);
         self.tag_of(key)
     }
@@ -314,8 +315,8 @@ impl Endpoint {
 
     // What the parts share.
 
-    pub(crate) fn tag_of(&self, key: u128) -> String {
-        format!("{:016x}", self.tags.mac(&[&key.to_be_bytes()]))
+    pub(crate) fn tag_of(&self, key: u128) -> [u8; 16] {
+        hex(self.tags.mac(&[&key.to_be_bytes()]))
     }
 
     fn push(&mut self, output: Output) {
@@ -364,12 +365,23 @@ impl Endpoint {
             .or_else(|| self.config.listeners.iter().find(of_transport))
     }
 
-    pub(crate) fn via_value(&self, flow: &Flow, branch: &str) -> Vec<u8> {
-        let sent_by =
-            self.listener(flow).map_or_else(|| flow.local.to_string(), |found| found.sent_by.clone());
+    pub(crate) fn via_value(&self, flow: &Flow, branch: &[u8]) -> Vec<u8> {
+        let sent_by = self.name_of(flow);
         // RFC 3581: behind a NAT only the answer to `rport` finds back.
         let rport = if flow.transport == Transport::Udp { ";rport" } else { "" };
-        format!("SIP/2.0/{} {sent_by};branch={branch}{rport}", flow.transport).into_bytes()
+        let transport = flow.transport.as_str();
+        let mut value = Vec::with_capacity(128);
+        for part in ["SIP/2.0/", transport, " ", &sent_by, ";branch="] {
+            value.extend_from_slice(part.as_bytes());
+        }
+        value.extend_from_slice(branch);
+        value.extend_from_slice(rport.as_bytes());
+        value
+    }
+
+    /// What others call our end of a flow.
+    pub(crate) fn name_of(&self, flow: &Flow) -> Cow<'_, str> {
+        self.listener(flow).map_or_else(|| flow.local.to_string().into(), |found| (&found.sent_by).into())
     }
 
     /// Whether a host and port are one of our listeners'.

@@ -27,6 +27,15 @@ impl Transport {
         }
     }
 
+    /// As in a URI.
+    pub(crate) fn as_param(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+        }
+    }
+
     /// Reads a Via's or a URI parameter's text, in any case.
     pub fn read(text: &[u8]) -> Option<Transport> {
         [Transport::Udp, Transport::Tcp, Transport::Tls]

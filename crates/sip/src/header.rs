@@ -65,7 +65,29 @@ pub struct CSeq<'a> {
     pub method_text: &'a [u8],
 }
 
+/// The headers that every message has to have (RFC 3261 §8.1.1), read once for all who ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Essentials<'a> {
+    pub(crate) via: Via<'a>,
+    pub(crate) from: Address<'a>,
+    pub(crate) to: Address<'a>,
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: CSeq<'a>,
+}
+
+impl<'a> Essentials<'a> {
+    /// Reads those that stand beside the top Via.
+    pub(crate) fn read(message: &'a Message, via: Via<'a>) -> Result<Essentials<'a>, HeaderError> {
+        let (from, to) = (message.from()?, message.to()?);
+        Ok(Essentials { via, from, to, call_id: message.call_id()?, cseq: message.cseq()? })
+    }
+}
+
 impl Message {
+    pub(crate) fn essentials(&self) -> Result<Essentials<'_>, HeaderError> {
+        Essentials::read(self, self.via_top()?)
+    }
+
     /// The value of a header that must stand exactly once.
     pub fn single(&self, name: Name) -> Result<&[u8], HeaderError> {
         self.optional(name)?.ok_or(HeaderError { name, fault: Fault::Missing })
@@ -136,7 +158,7 @@ impl Message {
         let digits = scan.take_while(|byte| byte.is_ascii_digit());
         let spaced = scan.peek().is_some_and(crate::scan::is_space);
         scan.space();
-        let read = || {
+        let mut read = || {
             let number = u32::try_from(number(digits, u64::from(CSEQ_MAX))?).ok()?;
             let method_text = scan.token()?;
             (spaced && scan.is_done()).then_some(CSeq {
@@ -145,7 +167,6 @@ impl Message {
                 method_text,
             })
         };
-        let mut read = read;
         read().ok_or(invalid(Name::CSeq))
     }
 

@@ -3,7 +3,7 @@
 //! SipHash-2-4 (Aumasson and Bernstein, 2012) is a MAC of 64 bits; at some 30 ns for a few dozen bytes it is cheap
 //! enough for each message. Keys come from outside: nothing here draws a random number.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use sha2::{Digest, Sha256};
 
@@ -38,22 +38,70 @@ impl Key {
 
     /// A MAC over these parts; their lengths count, so that `ab, c` and `a, bc` differ.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> u64 {
-        let mut hasher = SipHasher::new(*self);
-        for part in parts {
-            // Each part begins on a word of its own, with its length.
-            hasher.compress(part.len() as u64);
-            let (words, rest) = part.as_chunks::<8>();
-            for word in words {
-                hasher.compress(u64::from_le_bytes(*word));
-            }
-            if !rest.is_empty() {
-                let mut last = [0; 8];
-                last[..rest.len()].copy_from_slice(rest);
-                hasher.compress(u64::from_le_bytes(last));
-            }
+        parts.iter().fold(Mac::new(*self), |mac, part| mac.part(part)).finish()
+    }
+}
+
+/// A MAC as it grows, part by part; no text has to be put together for it.
+pub(crate) struct Mac {
+    hasher: SipHasher,
+}
+
+impl Mac {
+    pub(crate) fn new(key: Key) -> Mac {
+        Mac { hasher: SipHasher::new(key) }
+    }
+
+    /// For [`Mac::finish_wide`], which needs to be known at the start.
+    pub(crate) fn new_wide(key: Key) -> Mac {
+        let mut mac = Mac::new(key);
+        mac.hasher.v[1] ^= 0xee;
+        mac
+    }
+
+    /// Adds a part. It begins on a word of its own, with its length.
+    #[inline]
+    pub(crate) fn part(self, part: &[u8]) -> Mac {
+        self.words(part, |word| word)
+    }
+
+    /// Adds a part whose case does not count.
+    #[inline]
+    pub(crate) fn part_in_any_case(self, part: &[u8]) -> Mac {
+        self.words(part, |word| u64::from_le_bytes(word.to_le_bytes().map(|byte| byte.to_ascii_lowercase())))
+    }
+
+    #[inline]
+    fn words(mut self, part: &[u8], turn: impl Fn(u64) -> u64) -> Mac {
+        self.hasher.length += 1;
+        self.hasher.compress(part.len() as u64);
+        let (words, rest) = part.as_chunks::<8>();
+        for word in words {
+            self.hasher.compress(turn(u64::from_le_bytes(*word)));
         }
-        hasher.length = parts.len();
-        hasher.finish()
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.hasher.compress(turn(u64::from_le_bytes(last)));
+        }
+        self
+    }
+
+    pub(crate) fn finish(self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// 128 bits, as the authors' SipHash-128 makes them: enough that two things never meet by chance.
+    pub(crate) fn finish_wide(mut self) -> u128 {
+        self.hasher.compress((self.hasher.length as u64 & 0xff) << 56);
+        let v = &mut self.hasher.v;
+        v[2] ^= 0xee;
+        rounds::<4>(v);
+        let low = v.iter().fold(0, |all, word| all ^ word);
+        v[1] ^= 0xdd;
+        rounds::<4>(v);
+        let high = v.iter().fold(0, |all, word| all ^ word);
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 
@@ -66,6 +114,37 @@ impl BuildHasher for Key {
 
 /// A map whose places cannot be guessed from outside.
 pub(crate) type KeyedMap<K, V> = std::collections::HashMap<K, V, Key>;
+
+/// A map whose keys are MACs of ours: nobody can choose them, so they need no hashing of their own.
+pub(crate) type MacMap<V> = std::collections::HashMap<u128, V, BuildHasherDefault<Unhashed>>;
+
+/// Gives half of a MAC as it is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn write(&mut self, bytes: &[u8]) {
+        // Only `u128` keys are ever hashed, and they come by the function below.
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of it is enough to find a place")]
+    fn write_u128(&mut self, mac: u128) {
+        self.0 = mac as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// 16 hexadecimal digits, without a `String`.
+pub(crate) fn hex(value: u64) -> [u8; 16] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    std::array::from_fn(|at| DIGITS[(value >> (60 - 4 * at) & 15) as usize])
+}
 
 /// Names that never repeat and cannot be guessed: branches, tags, Call-IDs.
 #[derive(Clone)]
@@ -87,7 +166,7 @@ impl Names {
 
     /// The next one, as 16 hexadecimal digits.
     pub(crate) fn next_text(&mut self) -> String {
-        format!("{:016x}", self.next())
+        hex(self.next()).iter().map(|&digit| char::from(digit)).collect()
     }
 }
 
@@ -195,9 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn siphash_128_gives_its_authors_vector() {
+        // The first of vectors_sip128 in the authors' code: the same key, no message.
+        let bytes: Vec<u8> = (0..16).collect();
+        let (words, _) = bytes.as_chunks::<8>();
+        let key = Key(u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]));
+        assert_eq!(
+            Mac::new_wide(key).finish_wide().to_le_bytes(),
+            [0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d, 0xf6, 0x72, 0x14, 0xc7, 0x55, 0x02, 0x93]
+        );
+    }
+
+    #[test]
+    fn hexadecimal_is_as_it_is_printed() {
+        for value in [0, 1, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(hex(value), format!("{value:016x}").as_bytes());
+        }
+    }
+
+    #[test]
     fn parts_do_not_run_together() {
         let key = Key::derive(&[7; 32], "test");
         assert_ne!(key.mac(&[b"ab", b"c"]), key.mac(&[b"a", b"bc"]));
+        let lower = Mac::new(key).part(b"host.example:5060");
+        assert_eq!(lower.finish(), Mac::new(key).part_in_any_case(b"HOST.Example:5060").finish());
         assert_ne!(key.mac(&[b"ab"]), Key::derive(&[7; 32], "other").mac(&[b"ab"]));
     }
 

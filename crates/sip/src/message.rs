@@ -67,6 +67,24 @@ impl Message {
         Ok(())
     }
 
+    /// Reads bytes that are one message and nothing else, without copying them.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Message, ParseError> {
+        let mut message = Message { bytes, index: Index::default() };
+        message.index.read(&message.bytes)?;
+        Ok(message)
+    }
+
+    /// A copy with room for what a proxy adds.
+    pub(crate) fn copy_to_forward(&self) -> Message {
+        const ADDED_BYTES: usize = 512;
+        const ADDED_LINES: usize = 4;
+        let mut bytes = Vec::with_capacity(self.bytes.len() + ADDED_BYTES);
+        bytes.extend_from_slice(&self.bytes);
+        let mut lines = Vec::with_capacity(self.index.lines.len() + ADDED_LINES);
+        lines.extend_from_slice(&self.index.lines);
+        Message { bytes, index: Index { lines, ..self.index } }
+    }
+
     /// For tests and benchmarks that want to measure the index alone.
     #[doc(hidden)]
     pub fn index_again(&mut self) -> Result<usize, ParseError> {

@@ -76,16 +76,19 @@ impl Text {
         self.raw(b"\r\n");
     }
 
-    fn finish(mut self) -> Result<Message, UnsafeText> {
+    fn finish(mut self) -> Result<Vec<u8>, UnsafeText> {
         if self.is_unsafe {
             return Err(UnsafeText);
+        }
+        if self.body.is_empty() {
+            self.raw(b"Content-Length: 0\r\n\r\n");
+            return Ok(self.bytes);
         }
         let length = self.body.len().to_string();
         self.header(b"Content-Length", length.as_bytes());
         self.raw(b"\r\n");
-        let body = std::mem::take(&mut self.body);
-        self.raw(&body);
-        Message::parse(&self.bytes).map_err(|_| UnsafeText)
+        self.bytes.extend_from_slice(&self.body);
+        Ok(self.bytes)
     }
 }
 
@@ -122,15 +125,14 @@ impl RequestBuilder {
 
     /// The request, with its Content-Length.
     pub fn build(self) -> Result<Message, UnsafeText> {
-        self.text.finish()
+        Message::from_bytes(self.text.finish()?).map_err(|_| UnsafeText)
     }
 }
 
 impl<'a> ResponseBuilder<'a> {
     /// A response to `request`.
     pub fn new(request: &'a Message, status: Status) -> ResponseBuilder<'a> {
-        let text = Text { bytes: Vec::with_capacity(BYTES_USUAL), ..Text::default() };
-        ResponseBuilder { request, status, reason: None, to_tag: None, text }
+        ResponseBuilder { request, status, reason: None, to_tag: None, text: Text::default() }
     }
 
     /// Another reason phrase than the usual one.
@@ -168,18 +170,28 @@ impl<'a> ResponseBuilder<'a> {
         for line in self.request.index.lines.iter().filter(|line| line.name == name) {
             let value = self.request.value(line);
             // Folds are made one line, so that nothing depends on how the sender broke it.
-            let value = &one_line(value);
-            self.text.header(name.as_str().as_bytes(), value);
+            let value = one_line(value);
+            for part in [name.as_str().as_bytes(), b": ", &value, b"\r\n"] {
+                self.text.raw(part);
+            }
         }
     }
 
     /// The response, with its Content-Length.
-    pub fn build(mut self) -> Result<Message, UnsafeText> {
-        let added = std::mem::take(&mut self.text.bytes);
+    pub fn build(self) -> Result<Message, UnsafeText> {
+        Message::from_bytes(self.build_bytes()?).map_err(|_| UnsafeText)
+    }
+
+    /// The same for the wire only.
+    pub(crate) fn build_bytes(mut self) -> Result<Vec<u8>, UnsafeText> {
+        let added = std::mem::replace(&mut self.text.bytes, Vec::with_capacity(BYTES_USUAL));
         let reason = self.reason.unwrap_or_else(|| self.status.reason());
         self.text.is_unsafe |= check_line(reason.as_bytes()).is_err();
-        self.text.bytes.reserve(BYTES_USUAL);
-        self.text.raw(format!("SIP/2.0 {} {reason}\r\n", self.status.code()).as_bytes());
+        self.text.raw(b"SIP/2.0 ");
+        self.text.raw(&self.status.digits());
+        self.text.raw(b" ");
+        self.text.raw(reason.as_bytes());
+        self.text.raw(b"\r\n");
         self.copy(Name::Via);
         self.copy(Name::From);
         self.copy_to();

@@ -55,8 +55,9 @@ impl<'a> Scan<'a> {
         Scan { bytes, at: 0 }
     }
 
+    #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..]
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     pub(crate) fn position(&self) -> usize {
@@ -78,19 +79,20 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes bytes as long as they fit.
+    #[inline]
     pub(crate) fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &'a [u8] {
-        let start = self.at;
-        while let Some(byte) = self.peek()
-            && fits(byte)
-        {
-            self.at += 1;
-        }
-        work::visited(self.at - start + 1);
-        &self.bytes[start..self.at]
+        let rest = self.rest();
+        let length = rest.iter().position(|&byte| !fits(byte)).unwrap_or(rest.len());
+        work::visited(length + 1);
+        self.at += length;
+        &rest[..length]
     }
 
+    #[inline]
     pub(crate) fn space(&mut self) {
-        self.take_while(is_space);
+        if self.peek().is_some_and(is_space) {
+            self.take_while(is_space);
+        }
     }
 
     pub(crate) fn token(&mut self) -> Option<&'a [u8]> {
@@ -221,6 +223,24 @@ impl<'a> Params<'a> {
             }
             _ => None,
         })
+    }
+
+    /// Reads them all in one pass: the values that [`Params::find`] would give for these names, or `None` if one of
+    /// them breaks the grammar.
+    pub(crate) fn read<const COUNT: usize>(self, names: [&str; COUNT]) -> Option<[Option<&'a [u8]>; COUNT]> {
+        let mut values = [None; COUNT];
+        for param in self {
+            let (name, value) = param.ok()?;
+            for (slot, wanted) in values.iter_mut().zip(names) {
+                if slot.is_none()
+                    && name.len() == wanted.len()
+                    && name.eq_ignore_ascii_case(wanted.as_bytes())
+                {
+                    *slot = Some(value.unwrap_or_default());
+                }
+            }
+        }
+        Some(values)
     }
 
     /// The text of them all, from the first semicolon on.

@@ -42,6 +42,12 @@ impl Status {
         self.0
     }
 
+    /// The number as it stands on the wire.
+    pub(crate) fn digits(self) -> [u8; 3] {
+        // A status is below 1000.
+        [self.0 / 100, self.0 / 10 % 10, self.0 % 10].map(|digit| b'0' + u8::try_from(digit).unwrap_or(0))
+    }
+
     /// Whether more is to come (1xx).
     pub fn is_provisional(self) -> bool {
         self.0 < 200

@@ -230,7 +230,7 @@ fn follow(invite: &Message, method: Method, to: &[u8]) -> Result<Message, Unsafe
 
 /// Folds made one line.
 pub(crate) fn one_line(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+    if memchr::memchr2(b'\r', b'\n', value).is_some() {
         value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
     } else {
         std::borrow::Cow::Borrowed(value)

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 
 use crate::header::name::Name;
+use crate::header::via::Via;
+use crate::header::{Essentials, invalid};
 use crate::limits::{IDENTIFIER_BYTES_MAX, OPTION_TAGS_MAX, URI_BYTES_MAX, USER_BYTES_MAX, VIAS_MAX};
 use crate::message::Message;
 use crate::method::{Method, MethodSet};
@@ -42,14 +44,25 @@ pub struct Rules<'a> {
 /// Checks a request, in the order of RFC 3261 §16.3. Loops (§16.3 step 4) need our own Via and are looked for in
 /// [`crate::endpoint`], between Max-Forwards and Proxy-Require.
 pub fn check_request(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
-    check_syntax(request)?;
+    let via = request.via_top().map_err(|error| Refusal::new(400, error.to_string()))?;
+    check_request_from(request, via, rules).map(|_| ())
+}
+
+/// The same for a request whose top Via has been read; gives what it has read beside it.
+pub(crate) fn check_request_from<'a>(
+    request: &'a Message,
+    via: Via<'a>,
+    rules: &Rules<'_>,
+) -> Result<Essentials<'a>, Refusal> {
+    let essentials = check_syntax(request, via)?;
     check_uri(request)?;
-    check_method(request, rules)?;
-    check_hops(request)
+    check_method(request, &essentials, rules)?;
+    check_hops(request)?;
+    Ok(essentials)
 }
 
 /// §16.3 step 1: reasonable syntax.
-fn check_syntax(request: &Message) -> Result<(), Refusal> {
+fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Essentials<'a>, Refusal> {
     match request.flaw() {
         None => {}
         Some(Flaw::Version) => return Err(Refusal::new(505, "Version Not Supported")),
@@ -63,19 +76,16 @@ fn check_syntax(request: &Message) -> Result<(), Refusal> {
         return Err(Refusal::new(400, "Bare CR In Header"));
     }
     let bad = |error: crate::header::HeaderError| Refusal::new(400, error.to_string());
-    let mut vias = 0;
-    for via in request.vias() {
-        via.map_err(bad)?;
-        vias += 1;
-        if vias > VIAS_MAX {
+    for (place, below) in request.list(Name::Via).enumerate().skip(1) {
+        if Via::parse(below).is_none() {
+            return Err(bad(invalid(Name::Via)));
+        }
+        if place >= VIAS_MAX {
             return Err(Refusal::new(400, "Too Many Via Headers"));
         }
     }
-    let via = request.via_top().map_err(bad)?;
-    let from = request.from().map_err(bad)?;
-    let to = request.to().map_err(bad)?;
-    let call_id = request.call_id().map_err(bad)?;
-    let cseq = request.cseq().map_err(bad)?;
+    let essentials = Essentials::read(request, via).map_err(bad)?;
+    let Essentials { via, from, to, call_id, cseq } = essentials;
     if cseq.method_text != request.method_text() {
         return Err(Refusal::new(400, "CSeq Method Mismatch"));
     }
@@ -106,7 +116,7 @@ fn check_syntax(request: &Message) -> Result<(), Refusal> {
     if length.is_some_and(|length| length > request.body().len()) {
         return Err(Refusal::new(400, "Body Shorter Than Content-Length"));
     }
-    Ok(())
+    Ok(essentials)
 }
 
 /// A CR that ends no line: other parsers may see a line end there.
@@ -136,9 +146,9 @@ fn check_uri(request: &Message) -> Result<(), Refusal> {
 
 /// §8.2.1: a method we take. In a dialog it is between the ends. One that nobody has heard of is not implemented
 /// (§21.5.2), one that is known is not allowed (§21.4.6); both answers list what is.
-fn check_method(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal> {
+fn check_method(request: &Message, read: &Essentials<'_>, rules: &Rules<'_>) -> Result<(), Refusal> {
     let Some(method) = request.method() else { return Ok(()) };
-    let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
+    let in_dialog = read.to.tag().is_some();
     if in_dialog || matches!(method, Method::Ack | Method::Cancel) || rules.methods.contains(method) {
         return Ok(());
     }
@@ -187,15 +197,17 @@ fn check_extensions(request: &Message, name: Name, supported: &[String]) -> Resu
 
 /// Whether a response can be used. Those that cannot are dropped: nobody answers a response.
 pub fn is_usable_response(response: &Message) -> bool {
-    response.flaw().is_none()
-        && response.status().is_some()
-        && !has_bare_cr(response)
-        && response.via_top().is_ok()
-        && response.from().is_ok()
-        && response.to().is_ok()
-        && response.call_id().is_ok()
-        && response.cseq().is_ok()
-        && response
-            .content_length()
-            .is_ok_and(|length| length.is_none_or(|length| length <= response.body().len()))
+    read_response(response).is_some()
+}
+
+/// What has to be there, if the response can be used.
+pub(crate) fn read_response(response: &Message) -> Option<Essentials<'_>> {
+    if response.flaw().is_some() || response.status().is_none() || has_bare_cr(response) {
+        return None;
+    }
+    let length = response.content_length().ok()?;
+    if length.is_some_and(|length| length > response.body().len()) {
+        return None;
+    }
+    response.essentials().ok()
 }

@@ -1,13 +1,18 @@
 //! What comes in, sorted: retransmissions to their transactions, what is in a dialog onward, the rest to whoever
 //! decides. The order matters: what costs least is done first.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
+
 use super::machines::{Turned, reply_flow};
+use super::stateless::Onward;
 use super::{AttemptId, Endpoint, Event, RequestId};
 use crate::flow::Source;
 use crate::header::name::Name;
+use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
@@ -15,12 +20,23 @@ use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::{Input, Machine, Notice, Owner};
 use crate::validate::{
-    Refusal, Rules, check_proxy_require, check_request, check_require, is_usable_response,
+    Refusal, Rules, check_proxy_require, check_request_from, check_require, read_response,
 };
+
+/// What is asked about a request more than once, read once as it came.
+struct Facts {
+    /// Its transaction.
+    key: u128,
+    merge_key: Option<u128>,
+    in_dialog: bool,
+    is_loop: bool,
+    /// If it has a Route.
+    onward: Option<Onward>,
+}
 
 impl Endpoint {
     pub(super) fn handle_request(&mut self, now: Instant, source: Source, request: &mut Message) {
-        let (Some(method), Ok(_)) = (request.method(), request.via_top()) else {
+        let (Some(method), Ok(via)) = (request.method(), request.via_top()) else {
             // Without a Via that can be read there is no transaction. A known peer is told, at the address it sent
             // from, what is wrong with it; others are not worth an answer.
             self.statistics.unusable += 1;
@@ -29,40 +45,55 @@ impl Endpoint {
             }
             return;
         };
-        let key = self.keys.server(request, method);
+        let key = self.keys.server(request, &via, method);
         if let Ok(key) = key
             && let Some(&handle) = self.by_key.get(&key)
             && self.repeat(now, handle, method)
         {
             return;
         }
-        note_source(request, source);
         let rules = Rules { methods: self.config.methods, proxy_extensions: &self.config.proxy_extensions };
-        if let Err(refusal) = check_request(request, &rules) {
-            return self.refuse(source, request, &refusal);
-        }
-        let Ok(key) = key else {
-            self.statistics.unusable += 1;
-            return;
+        let is_stateless =
+            self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack);
+        // What is noted in the Via below is not what is asked here, so all can be read before.
+        let facts = check_request_from(request, via, &rules).map(|read| {
+            key.map(|key| Facts {
+                key,
+                merge_key: if is_stateless { None } else { self.keys.merge(&read) },
+                in_dialog: read.to.tag().is_some(),
+                is_loop: self.branches.is_loop(request, &read, |via| self.is_our_via(via)),
+                onward: request.first_line(Name::Route).map(|_| self.onward(request, &read)),
+            })
+        });
+        SourceNote::of(&via, source).write(request);
+        let facts = match facts {
+            Err(refusal) => return self.refuse(source, request, &refusal),
+            Ok(Err(_)) => {
+                self.statistics.unusable += 1;
+                return;
+            }
+            Ok(Ok(facts)) => facts,
         };
         request.cut_to_content_length();
-        if self.branches.is_loop(request, |via| self.is_our_via(via)) {
+        if facts.is_loop {
             return self.refuse(source, request, &refusal(482, "Loop Detected"));
         }
         if let Err(refusal) = check_proxy_require(request, &rules) {
             return self.refuse(source, request, &refusal);
         }
-        if self.forward_in_dialog(source, request) {
+        if let Some(onward) = &facts.onward
+            && self.forward_in_dialog(source, request, onward)
+        {
             return;
         }
-        if self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack) {
-            let request = Arc::new(request.clone());
+        if is_stateless {
+            let request = Arc::new(std::mem::take(request));
             return self.tell(Event::Stateless { request, source });
         }
         match method {
-            Method::Ack => self.handle_ack(source, request, key),
+            Method::Ack => self.handle_ack(source, request, facts.key),
             Method::Cancel => self.handle_cancel(now, source, request),
-            _ => self.begin(now, source, request, key),
+            _ => self.begin(now, source, request, &facts),
         }
     }
 
@@ -90,7 +121,7 @@ impl Endpoint {
 
     fn handle_ack(&mut self, source: Source, request: &Message, key: u128) {
         // The ACK for an answer that we gave without state carries the tag that we gave then.
-        let is_for_refusal = request.to().is_ok_and(|to| to.tag() == Some(self.tag_of(key).as_bytes()));
+        let is_for_refusal = request.to().is_ok_and(|to| to.tag() == Some(&self.tag_of(key)[..]));
         if !is_for_refusal {
             self.tell(Event::Ack { request: Arc::new(request.clone()), source });
         }
@@ -98,8 +129,9 @@ impl Endpoint {
 
     /// RFC 3261 §9.2, §16.10.
     fn handle_cancel(&mut self, now: Instant, source: Source, request: &Message) {
-        let invite =
-            self.keys.server(request, Method::Invite).ok().and_then(|key| self.by_key.get(&key).copied());
+        let Ok(via) = request.via_top() else { return };
+        let key = self.keys.server(request, &via, Method::Invite).ok();
+        let invite = key.and_then(|key| self.by_key.get(&key).copied());
         let Some(transaction) = invite.and_then(|handle| self.transactions.at(handle)) else {
             return self.refuse(source, request, &refusal(481, "Call/Transaction Does Not Exist"));
         };
@@ -113,8 +145,8 @@ impl Endpoint {
             _ => false,
         };
         let tag = self.tag_of(transaction.key);
-        if let Ok(ok) = ResponseBuilder::new(request, Status::OK).to_tag(tag.as_bytes()).build() {
-            self.transmit(reply_flow(request, source.flow), ok.into_bytes());
+        if let Ok(ok) = ResponseBuilder::new(request, Status::OK).to_tag(&tag).build_bytes() {
+            self.transmit(reply_flow(&via, source.flow), ok);
         }
         if !waits {
             return;
@@ -130,9 +162,8 @@ impl Endpoint {
     }
 
     /// A new transaction, if there is room.
-    fn begin(&mut self, now: Instant, source: Source, request: &mut Message, key: u128) {
-        let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
-        if !in_dialog && self.transactions.len() >= self.config.limits.shed_at {
+    fn begin(&mut self, now: Instant, source: Source, request: &mut Message, facts: &Facts) {
+        if !facts.in_dialog && self.transactions.len() >= self.config.limits.shed_at {
             self.statistics.shed += 1;
             return self.shed(source, request);
         }
@@ -142,7 +173,7 @@ impl Endpoint {
             return self.refuse(source, request, &refusal);
         }
         // RFC 3261 §8.2.2.2: the same request by another way, and not by way of ourselves (that is a spiral).
-        if let Some(merge_key) = self.keys.merge(request)
+        if let Some(merge_key) = facts.merge_key
             && self.by_merge_key.contains_key(&merge_key)
             && !request.vias().any(|via| via.is_ok_and(|via| self.is_our_via(&via)))
         {
@@ -150,9 +181,10 @@ impl Endpoint {
         }
         match self.admit(source) {
             Ok(counted) => {
-                let flow = reply_flow(request, source.flow);
-                let request = Arc::new(request.clone());
-                let handle = self.start_server(now, key, &request, flow, counted);
+                let Ok(via) = request.via_top() else { return };
+                let flow = reply_flow(&via, source.flow);
+                let request = Arc::new(std::mem::take(request));
+                let handle = self.start_server(now, facts.key, facts.merge_key, &request, flow, counted);
                 self.tell(Event::Request { id: RequestId(handle), request, source });
             }
             Err(Turned::Full) => {
@@ -184,10 +216,11 @@ impl Endpoint {
         if request.method() == Some(Method::Ack) {
             return;
         }
-        let key = self.keys.server(request, request.method().unwrap_or(Method::Other)).unwrap_or(0);
-        let tag = self.tag_of(key);
-        let mut builder =
-            ResponseBuilder::new(request, refusal.status).reason(&refusal.text).to_tag(tag.as_bytes());
+        let method = request.method().unwrap_or(Method::Other);
+        let via = request.via_top().ok();
+        let key = via.and_then(|via| self.keys.server(request, &via, method).ok());
+        let tag = self.tag_of(key.unwrap_or(0));
+        let mut builder = ResponseBuilder::new(request, refusal.status).reason(&refusal.text).to_tag(&tag);
         if let Some((name, value)) = &refusal.header {
             builder = builder.header(name.as_str(), value);
         }
@@ -203,25 +236,27 @@ impl Endpoint {
         {
             return;
         }
-        self.transmit(reply_flow(request, source.flow), response.into_bytes());
+        let flow = via.map_or(source.flow, |via| reply_flow(&via, source.flow));
+        self.transmit(flow, response.into_bytes());
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, response: &mut Message) {
-        if !is_usable_response(response) {
+        let Some(read) = read_response(response) else {
             self.statistics.unusable += 1;
             return;
-        }
-        response.cut_to_content_length();
-        let Ok(via) = response.via_top() else { return };
-        if !self.is_our_via(&via) {
+        };
+        if !self.is_our_via(&read.via) {
             self.statistics.strays += 1;
             return;
         }
-        let method = response.cseq().map(|cseq| cseq.method_text).unwrap_or_default();
-        let key = self.keys.client(via.branch().unwrap_or_default(), method);
+        let branch = read.via.branch().unwrap_or_default();
+        let key = self.keys.client(branch, read.cseq.method_text);
         let Some(&handle) = self.by_key.get(&key) else {
-            return self.forward_response(response);
+            let way = self.way_back(response, branch);
+            response.cut_to_content_length();
+            return self.forward_response(response, way);
         };
+        response.cut_to_content_length();
         let Some(owner) = self.transactions.at(handle).map(|transaction| transaction.owner) else { return };
         let notice = self.run(now, handle, Input::Response(response));
         if notice != Some(Notice::Response) {
@@ -249,19 +284,35 @@ fn refusal(code: u16, text: &'static str) -> Refusal {
 }
 
 /// RFC 3261 §18.2.1 and RFC 3581 §4: the top Via is told where the request truly came from.
-fn note_source(request: &mut Message, source: Source) {
-    let Ok(via) = request.via_top() else { return };
-    let remote = source.flow.remote;
-    let is_same_host = via.host.ip() == Some(remote.ip());
-    let wants_port = via.rport().is_some();
-    // What the sender wrote there itself is not believed.
-    let claims = via.received().is_some_and(|ip| ip != remote.ip());
-    if !is_same_host || wants_port || claims {
-        let ip: IpAddr = remote.ip();
-        // Digits, dots and colons are safe text.
-        let _ = request.set_via_param("received", ip.to_string().as_bytes());
+struct SourceNote {
+    received: Option<IpAddr>,
+    rport: Option<u16>,
+}
+
+impl SourceNote {
+    fn of(via: &Via<'_>, source: Source) -> SourceNote {
+        let remote = source.flow.remote;
+        let is_same_host = via.host.ip() == Some(remote.ip());
+        let wants_port = via.rport().is_some();
+        // What the sender wrote there itself is not believed.
+        let claims = via.received().is_some_and(|ip| ip != remote.ip());
+        SourceNote {
+            received: (!is_same_host || wants_port || claims).then_some(remote.ip()),
+            rport: wants_port.then_some(remote.port()),
+        }
     }
-    if wants_port {
-        let _ = request.set_via_param("rport", remote.port().to_string().as_bytes());
+
+    fn write(&self, request: &mut Message) {
+        // Digits, dots and colons are safe text, and no address is longer than the room for it.
+        let mut text = ArrayString::<64>::new();
+        if let Some(ip) = self.received {
+            let _ = write!(text, "{ip}");
+            let _ = request.set_via_param("received", text.as_bytes());
+        }
+        if let Some(port) = self.rport {
+            text.clear();
+            let _ = write!(text, "{port}");
+            let _ = request.set_via_param("rport", text.as_bytes());
+        }
     }
 }

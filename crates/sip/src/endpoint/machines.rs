@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{AttemptId, Endpoint, EndpointError, Event, RequestId, Timer};
 use crate::flow::{Flow, Source, Transmit, Transport};
+use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
@@ -154,6 +155,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         key: u128,
+        merge_key: Option<u128>,
         request: &Arc<Message>,
         flow: Flow,
         counted: Option<IpAddr>,
@@ -161,13 +163,10 @@ impl Endpoint {
         let timers = self.config.timers;
         let is_reliable = flow.transport.is_reliable();
         let machine = if request.method() == Some(Method::Invite) {
-            let trying = ResponseBuilder::new(request, Status::TRYING).build();
-            let trying = trying.map(Message::into_bytes).unwrap_or_default();
-            Machine::ServerInvite(ServerInvite::new(now, trying, timers, is_reliable))
+            Machine::ServerInvite(ServerInvite::new(now, Arc::clone(request), timers, is_reliable))
         } else {
             Machine::Server(Server::new(now, timers, is_reliable))
         };
-        let merge_key = self.keys.merge(request);
         let handle = self.transactions.insert(Transaction {
             machine,
             key,
@@ -204,7 +203,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         mut request: Message,
-        branch: &str,
+        branch: &[u8],
         flow: Flow,
         owner: Owner,
     ) -> Result<Handle, EndpointError> {
@@ -215,7 +214,7 @@ impl Endpoint {
             return Err(EndpointError::Unusable);
         }
         request.push_via(&self.via_value(&flow, branch))?;
-        Ok(self.insert_client(now, branch.as_bytes(), request, flow, owner))
+        Ok(self.insert_client(now, branch, request, flow, owner))
     }
 
     fn insert_client(
@@ -315,11 +314,10 @@ fn source_of(ip: IpAddr) -> IpAddr {
 }
 
 /// Where responses to a request go: back where it came from, never to an `maddr` (RFC 3261 §18.2.2, RFC 3581 §4).
-pub(super) fn reply_flow(request: &Message, flow: Flow) -> Flow {
+pub(super) fn reply_flow(via: &Via<'_>, flow: Flow) -> Flow {
     if flow.transport != Transport::Udp {
         return flow;
     }
-    let Ok(via) = request.via_top() else { return flow };
     let mut reply = flow;
     if via.rport().is_none() {
         reply.remote.set_port(via.port.unwrap_or(Transport::Udp.default_port()));

@@ -8,11 +8,14 @@ use super::input::too_many_hops;
 use super::machines::reply_flow;
 use super::{Endpoint, EndpointError};
 use crate::flow::{Flow, Source, Transport};
+use crate::header::Essentials;
+use crate::header::name::Name;
+use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
 use crate::proxy::Target;
-use crate::proxy::branch::Kind;
+use crate::proxy::branch::{Kind, Marks};
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::status::Status;
 use crate::uri::{SipUri, Uri};
@@ -25,11 +28,32 @@ enum OwnRoute {
     Bare,
 }
 
+/// What forwarding along a Route needs to know of the request as it came.
+pub(super) struct Onward {
+    loop_hash: u32,
+    unique: u64,
+    /// Who it is from, as a signed Route says it.
+    sender: u32,
+}
+
 impl Endpoint {
+    pub(super) fn onward(&self, request: &Message, read: &Essentials<'_>) -> Onward {
+        let marks = Marks::from(read);
+        Onward {
+            loop_hash: self.branches.loop_hash(request, &marks),
+            unique: self.branches.stateless_unique(request, Some(read.via), &marks),
+            sender: self.signer.tag_hash(marks.from_tag),
+        }
+    }
+
     /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
     /// dialog that goes through us, and someone has to decide.
-    pub(super) fn forward_in_dialog(&mut self, source: Source, request: &mut Message) -> bool {
-        let loop_hash = self.branches.loop_hash(request);
+    pub(super) fn forward_in_dialog(
+        &mut self,
+        source: Source,
+        request: &mut Message,
+        onward: &Onward,
+    ) -> bool {
         let mut ways = None;
         // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
         while let Some(found) = self.own_route(request) {
@@ -45,9 +69,8 @@ impl Endpoint {
             return true;
         }
         request.decrement_max_forwards();
-        let way = self.signer.way_of(&ways, request);
-        let flow = self.next_hop(request, way);
-        self.forward(request, loop_hash, flow);
+        let flow = self.next_hop(request, ways.way_of(onward.sender));
+        self.forward(request, onward.loop_hash, onward.unique, flow);
         true
     }
 
@@ -60,10 +83,12 @@ impl Endpoint {
         if request.max_forwards() == Ok(Some(0)) {
             return Err(EndpointError::Unusable);
         }
-        let mut request = request.clone();
-        let loop_hash = self.branches.loop_hash(&request);
+        let marks = Marks::of(request);
+        let loop_hash = self.branches.loop_hash(request, &marks);
+        let unique = self.branches.stateless_unique(request, request.via_top().ok(), &marks);
+        let mut request = request.copy_to_forward();
         request.decrement_max_forwards();
-        self.forward(&mut request, loop_hash, flow);
+        self.forward(&mut request, loop_hash, unique, flow);
         Ok(())
     }
 
@@ -81,19 +106,21 @@ impl Endpoint {
             self.refuse(source, request, &too_many_hops());
             return Ok(());
         }
-        let mut forwarded = request.clone();
+        let read = request.essentials().map_err(|_| EndpointError::Unusable)?;
+        let marks = Marks::from(&read);
+        let mut forwarded = request.copy_to_forward();
         forwarded.set_uri(&target.uri)?;
         forwarded.decrement_max_forwards();
         for (name, value) in &target.headers {
             forwarded.add(name, value)?;
         }
         if record_route && begins_dialog(request) {
-            for value in self.record_routes(request, source.flow, target.flow) {
-                forwarded.push_record_route(value.as_bytes())?;
-            }
+            self.record_route(&mut forwarded, &marks, source.flow, target.flow)?;
         }
         // The branch is made from what came, so that an ACK, whose URI is replaced alike, gets the INVITE's.
-        let branch = self.branches.make(request, Kind::Stateless, self.branches.stateless_unique(request));
+        let loop_hash = self.branches.loop_hash(request, &marks);
+        let unique = self.branches.stateless_unique(request, Some(read.via), &marks);
+        let branch = self.branches.make_with(loop_hash, Some(read.via), Kind::Stateless, unique);
         forwarded.push_via(&self.via_value(&target.flow, &branch))?;
         self.statistics.forwarded += 1;
         self.transmit(target.flow, forwarded.into_bytes());
@@ -109,20 +136,20 @@ impl Endpoint {
         headers: &[(&str, &[u8])],
     ) -> Result<(), EndpointError> {
         let method = request.method().ok_or(EndpointError::Unusable)?;
-        let key = self.keys.server(request, method).map_err(|_| EndpointError::Unusable)?;
+        let via = request.via_top().map_err(|_| EndpointError::Unusable)?;
+        let key = self.keys.server(request, &via, method).map_err(|_| EndpointError::Unusable)?;
         let tag = self.tag_of(key);
-        let mut builder = ResponseBuilder::new(request, status).to_tag(tag.as_bytes());
+        let mut builder = ResponseBuilder::new(request, status).to_tag(&tag);
         for (name, value) in headers {
             builder = builder.header(name, value);
         }
-        let response = builder.build()?;
-        self.transmit(reply_flow(request, source.flow), response.into_bytes());
+        let response = builder.build_bytes()?;
+        self.transmit(reply_flow(&via, source.flow), response);
         Ok(())
     }
 
-    fn forward(&mut self, request: &mut Message, loop_hash: u32, flow: Flow) {
-        let unique = self.branches.stateless_unique(request);
-        let branch = self.branches.make_with(loop_hash, request, Kind::Stateless, unique);
+    fn forward(&mut self, request: &mut Message, loop_hash: u32, unique: u64, flow: Flow) {
+        let branch = self.branches.make_with(loop_hash, request.via_top().ok(), Kind::Stateless, unique);
         if request.push_via(&self.via_value(&flow, &branch)).is_ok() {
             self.statistics.forwarded += 1;
             self.transmit(flow, request.bytes().to_vec());
@@ -171,28 +198,30 @@ impl Endpoint {
         of_transport.find(|listener| fits(&listener.local)).map(|listener| listener.local)
     }
 
-    /// A response that belongs to no transaction: forwarded if the branch shows that its request was forwarded from
-    /// here without state (RFC 3261 §16.11), and dropped otherwise (RFC 6026 §7.3).
-    pub(super) fn forward_response(&mut self, response: &mut Message) {
-        let mut vias = response.vias().filter_map(Result::ok);
-        let (Some(own), Some(below)) = (vias.next(), vias.next()) else {
+    /// The way back of a response whose branch shows that its request was forwarded from here without state.
+    pub(super) fn way_back(&self, response: &Message, branch: &[u8]) -> Option<Flow> {
+        let below = response.list(Name::Via).skip(1).find_map(Via::parse)?;
+        if self.branches.read(branch, Some(below)) != Some(Kind::Stateless) {
+            return None;
+        }
+        let transport = Transport::read(below.transport)?;
+        // We wrote `received` and `rport` there ourselves; `maddr` is not looked at.
+        let ip = below.received().or(below.host.ip())?;
+        let port = below.rport().flatten().or(below.port).unwrap_or(transport.default_port());
+        let local = self.local_for(transport, ip)?;
+        Some(Flow { transport, local, remote: SocketAddr::new(ip, port) })
+    }
+
+    /// A response that belongs to no transaction: forwarded if there is a way back (RFC 3261 §16.11), and dropped
+    /// otherwise (RFC 6026 §7.3).
+    pub(super) fn forward_response(&mut self, response: &mut Message, way: Option<Flow>) {
+        let Some(flow) = way else {
             self.statistics.strays += 1;
             return;
         };
-        if self.branches.read(own.branch().unwrap_or_default(), Some(below)) != Some(Kind::Stateless) {
-            self.statistics.strays += 1;
-            return;
-        }
-        let Some(transport) = Transport::read(below.transport) else { return };
-        // We wrote `received` and `rport` there ourselves; `maddr` is not looked at.
-        let Some(ip) = below.received().or(below.host.ip()) else { return };
-        let port = below.rport().flatten().or(below.port).unwrap_or(transport.default_port());
-        let remote = SocketAddr::new(ip, port);
-        let Some(local) = self.local_for(transport, ip) else { return };
-        drop(vias);
         response.pop_via();
         self.statistics.responses_forwarded += 1;
-        self.transmit(Flow { transport, local, remote }, response.bytes().to_vec());
+        self.transmit(flow, response.bytes().to_vec());
     }
 }
 

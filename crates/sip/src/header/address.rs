@@ -14,6 +14,7 @@ pub struct Address<'a> {
     pub bracketed: bool,
     /// `tag`, `expires`, `q` and others.
     pub params: Params<'a>,
+    tag: Option<&'a [u8]>,
 }
 
 impl<'a> Address<'a> {
@@ -34,18 +35,17 @@ impl<'a> Address<'a> {
             }
         } else if let Some(open) = memchr::memchr(b'<', value) {
             // A bracket behind a semicolon is in a parameter of a bare URI, which no grammar allows.
-            display = trim(scan.take_while(|byte| byte != b'<'));
-            debug_assert_eq!(scan.position(), open);
+            display = trim(&value[..open]);
+            scan.advance(open);
             if display.iter().any(|byte| matches!(byte, b'"' | b';')) {
                 return None;
             }
         }
         let bracketed = scan.eat(b'<');
         let uri_text = if bracketed {
-            let inside = scan.take_while(|byte| byte != b'>');
-            if !scan.eat(b'>') {
-                return None;
-            }
+            let length = memchr::memchr(b'>', scan.rest())?;
+            let inside = &scan.rest()[..length];
+            scan.advance(length + 1);
             trim(inside)
         } else {
             scan.take_while(|byte| !is_space(byte) && byte != b';')
@@ -59,8 +59,8 @@ impl<'a> Address<'a> {
         }
         scan.space();
         let params = Params::of(scan.rest());
-        params.clone().all(|param| param.is_ok()).then_some(())?;
-        Some(Address { display, uri_text, bracketed, params })
+        let [tag] = params.read(["tag"])?;
+        Some(Address { display, uri_text, bracketed, params, tag })
     }
 
     /// The URI, understood.
@@ -70,7 +70,7 @@ impl<'a> Address<'a> {
 
     /// The tag of a From or To.
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.params.find("tag").filter(|tag| !tag.is_empty())
+        self.tag.filter(|tag| !tag.is_empty())
     }
 
     /// A Contact's `expires`, in seconds.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::scan::{Params, Scan, is_space, number};
-use crate::uri::Host;
+use crate::uri::{Host, read_ip};
 
 /// One Via value. `maddr` is deliberately not offered: a reply never goes to where a header says it should
 /// (RFC 3261 §18.2.2 would have it so, and every open relay shows why not).
@@ -19,6 +19,10 @@ pub struct Via<'a> {
     pub sent_by: &'a [u8],
     /// `branch`, `received`, `rport` and others.
     pub params: Params<'a>,
+    // What is asked for again and again.
+    branch: Option<&'a [u8]>,
+    received: Option<&'a [u8]>,
+    rport: Option<&'a [u8]>,
 }
 
 /// What every branch made after RFC 3261 begins with (§8.1.1.7).
@@ -28,13 +32,19 @@ impl<'a> Via<'a> {
     /// Reads one value: `SIP/2.0/UDP host:port;params`, with white space wherever the grammar has it.
     pub fn parse(value: &'a [u8]) -> Option<Via<'a>> {
         let mut scan = Scan::new(value);
-        let protocol = scan.token()?;
-        let version = scan.eat_spaced(b'/').then(|| scan.token())??;
-        // Another version is for the request line to refuse: whoever sent it is still owed the answer.
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
-            return None;
+        if value.starts_with(b"SIP/2.0/") {
+            // Nearly always it is written so.
+            scan.advance(8);
+            scan.space();
+        } else {
+            // Another version is for the request line to refuse: whoever sent it is still owed the answer.
+            let protocol = scan.token()?;
+            let is_sip = protocol.eq_ignore_ascii_case(b"SIP");
+            if !is_sip || !scan.eat_spaced(b'/') || scan.token().is_none() || !scan.eat_spaced(b'/') {
+                return None;
+            }
         }
-        let transport = scan.eat_spaced(b'/').then(|| scan.token())??;
+        let transport = scan.token()?;
         if !scan.peek().is_some_and(is_space) {
             return None;
         }
@@ -58,13 +68,14 @@ impl<'a> Via<'a> {
         }
         scan.space();
         let params = Params::of(scan.rest());
-        params.clone().all(|param| param.is_ok()).then_some(())?;
-        Some(Via { transport, host, port, sent_by: value.get(start..end)?, params })
+        let [branch, received, rport] = params.read(["branch", "received", "rport"])?;
+        let sent_by = value.get(start..end)?;
+        Some(Via { transport, host, port, sent_by, params, branch, received, rport })
     }
 
     /// The branch, with or without the magic cookie.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.find("branch").filter(|branch| !branch.is_empty())
+        self.branch.filter(|branch| !branch.is_empty())
     }
 
     /// Whether the branch was made by an RFC 3261 element and names its transaction by itself.
@@ -76,14 +87,14 @@ impl<'a> Via<'a> {
     /// The address that the request came from, as the next hop noted it. IPv6 is taken with and without brackets
     /// (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        let text = self.params.find("received")?;
+        let text = self.received?;
         let text = text.strip_prefix(b"[").and_then(|t| t.strip_suffix(b"]")).unwrap_or(text);
-        std::str::from_utf8(text).ok()?.parse().ok()
+        read_ip(text)
     }
 
     /// RFC 3581: `None` when the sender did not ask, `Some(None)` when it asks, `Some(Some(port))` once it is filled.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.params.find("rport").map(read_port)
+        self.rport.map(read_port)
     }
 }
 

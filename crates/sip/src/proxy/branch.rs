@@ -6,12 +6,16 @@
 
 use std::net::IpAddr;
 
+use crate::header::Essentials;
 use crate::header::name::Name;
 use crate::header::via::{MAGIC_COOKIE, Via};
-use crate::keyed::{Key, Keys};
+use crate::keyed::{Key, Keys, Mac, hex};
 use crate::message::Message;
 
 const LENGTH: usize = 7 + 1 + 8 + 16 + 16;
+
+/// One branch of ours.
+pub(crate) type BranchText = [u8; LENGTH];
 
 /// Whether a branch names a transaction, without which a response to it is nobody's (RFC 6026 §7.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +23,32 @@ const LENGTH: usize = 7 + 1 + 8 + 16 + 16;
 pub(crate) enum Kind {
     Transaction = b't',
     Stateless = b'f',
+}
+
+/// What the requests of one call have in common, and the number that tells them apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Marks<'a> {
+    pub(crate) from_tag: &'a [u8],
+    pub(crate) call_id: &'a [u8],
+    number: [u8; 4],
+}
+
+impl<'a> Marks<'a> {
+    /// Of a message that may lack them.
+    pub(crate) fn of(request: &'a Message) -> Marks<'a> {
+        Marks {
+            from_tag: request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
+            call_id: request.call_id().unwrap_or_default(),
+            number: request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes(),
+        }
+    }
+}
+
+impl<'a> From<&Essentials<'a>> for Marks<'a> {
+    fn from(read: &Essentials<'a>) -> Marks<'a> {
+        let number = read.cseq.number.to_be_bytes();
+        Marks { from_tag: read.from.tag().unwrap_or_default(), call_id: read.call_id, number }
+    }
 }
 
 #[derive(Clone)]
@@ -38,37 +68,46 @@ impl Branches {
 
     /// A branch for forwarding `request`, as it came: its top Via is the one below ours, and its URI is what would
     /// come again in a loop.
-    pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> String {
-        self.make_with(self.loop_hash(request), request, kind, unique)
+    pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> BranchText {
+        let loop_hash = self.loop_hash(request, &Marks::of(request));
+        self.make_with(loop_hash, request.via_top().ok(), kind, unique)
     }
 
     /// The same for a request whose Routes were taken away since it came; `loop_hash` was taken before.
-    pub(crate) fn make_with(&self, loop_hash: u32, request: &Message, kind: Kind, unique: u64) -> String {
-        let kind = char::from(kind as u8);
-        let text = format!("z9hG4bK{kind}{loop_hash:08x}{unique:016x}");
-        let seal = self.seal(text.as_bytes(), request.via_top().ok());
-        format!("{text}{seal:016x}")
+    pub(crate) fn make_with(
+        &self,
+        loop_hash: u32,
+        below: Option<Via<'_>>,
+        kind: Kind,
+        unique: u64,
+    ) -> BranchText {
+        let mut text = [0; LENGTH];
+        text[..7].copy_from_slice(MAGIC_COOKIE);
+        text[7] = kind as u8;
+        text[8..16].copy_from_slice(&hash_text(loop_hash));
+        text[16..32].copy_from_slice(&hex(unique));
+        let seal = self.seal(&text[..32], below);
+        text[32..].copy_from_slice(&hex(seal));
+        text
     }
 
     /// What makes the branch of a request that is forwarded without state: the same for each retransmission, and the
     /// same for an INVITE, its CANCEL and its ACK (RFC 3261 §16.11).
-    pub(crate) fn stateless_unique(&self, request: &Message) -> u64 {
-        let via = request.via_top().ok();
-        let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
-        self.hash.mac(&[
-            via.and_then(|via| via.branch()).unwrap_or_default(),
-            via.map(|via| via.sent_by).unwrap_or_default(),
-            request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
-            request.call_id().unwrap_or_default(),
-            &number,
-            request.uri_text(),
-        ])
+    pub(crate) fn stateless_unique(&self, request: &Message, via: Option<Via<'_>>, marks: &Marks<'_>) -> u64 {
+        Mac::new(self.hash)
+            .part(via.and_then(|via| via.branch()).unwrap_or_default())
+            .part(via.map(|via| via.sent_by).unwrap_or_default())
+            .part(marks.from_tag)
+            .part(marks.call_id)
+            .part(&marks.number)
+            .part(request.uri_text())
+            .finish()
     }
 
     /// Whether a branch is ours and was put on top of `below`, and what kind it is.
     pub(crate) fn read(&self, branch: &[u8], below: Option<Via<'_>>) -> Option<Kind> {
         let (text, seal) = split(branch)?;
-        if seal != format!("{:016x}", self.seal(text, below)).as_bytes() {
+        if seal != hex(self.seal(text, below)) {
             return None;
         }
         Some(if text[7] == Kind::Stateless as u8 { Kind::Stateless } else { Kind::Transaction })
@@ -76,18 +115,23 @@ impl Branches {
 
     /// Whether `request` has been here before with all that decides its way unchanged (§16.3 step 4, RFC 5393 §4.2:
     /// Via does not count).
-    pub(crate) fn is_loop(&self, request: &Message, is_our_host: impl Fn(&Via<'_>) -> bool) -> bool {
-        let mut hash = None;
-        let mut vias = request.vias().filter_map(Result::ok).peekable();
-        while let Some(via) = vias.next() {
+    pub(crate) fn is_loop(
+        &self,
+        request: &Message,
+        read: &Essentials<'_>,
+        is_our_host: impl Fn(&Via<'_>) -> bool,
+    ) -> bool {
+        let mut below = request.list(Name::Via).skip(1).filter_map(Via::parse);
+        let mut next = Some(read.via);
+        while let Some(via) = next {
+            next = below.next();
             if is_our_host(&via)
                 && let Some(branch) = via.branch()
                 && let Some((text, _)) = split(branch)
+                && text[8..16] == hash_text(self.loop_hash(request, &Marks::from(read)))
+                && self.read(branch, next).is_some()
             {
-                let hash = hash.get_or_insert_with(|| format!("{:08x}", self.loop_hash(request)));
-                if &text[8..16] == hash.as_bytes() && self.read(branch, vias.peek().copied()).is_some() {
-                    return true;
-                }
+                return true;
             }
         }
         false
@@ -96,29 +140,34 @@ impl Branches {
     /// What decides the way of a request, as it came. Routes count (RFC 5393 §4.2): inside a dialog that comes by us
     /// twice only they tell the first time from the second. Neither the method nor the To tag counts: an INVITE, its
     /// CANCEL and its ACK share a branch.
-    pub(crate) fn loop_hash(&self, request: &Message) -> u32 {
-        let number = request.cseq().map_or(0, |cseq| cseq.number).to_be_bytes();
-        let mut parts: Vec<&[u8]> = vec![
-            request.uri_text(),
-            request.from().ok().and_then(|from| from.tag()).unwrap_or_default(),
-            request.call_id().unwrap_or_default(),
-            &number,
-        ];
-        parts.extend(request.lines(Name::Route));
-        u32::try_from(self.hash.mac(&parts) >> 32).unwrap_or(0)
+    pub(crate) fn loop_hash(&self, request: &Message, marks: &Marks<'_>) -> u32 {
+        let mac = Mac::new(self.hash)
+            .part(request.uri_text())
+            .part(marks.from_tag)
+            .part(marks.call_id)
+            .part(&marks.number);
+        let mac = request.lines(Name::Route).fold(mac, Mac::part);
+        u32::try_from(mac.finish() >> 32).unwrap_or(0)
     }
 
     /// Over the meaning of the Via below, not its spelling: some peers write it anew.
     fn seal(&self, text: &[u8], below: Option<Via<'_>>) -> u64 {
-        let Some(via) = below else { return self.seal.mac(&[text]) };
-        let received = via.received().map_or(Vec::new(), |ip| match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        });
-        let rport = via.rport().flatten().unwrap_or(0).to_be_bytes();
-        let sent_by = via.sent_by.to_ascii_lowercase();
-        self.seal.mac(&[text, via.branch().unwrap_or_default(), &sent_by, &received, &rport])
+        let mac = Mac::new(self.seal).part(text);
+        let Some(via) = below else { return mac.finish() };
+        let mac = mac.part(via.branch().unwrap_or_default()).part_in_any_case(via.sent_by);
+        let mac = match via.received() {
+            None => mac.part(&[]),
+            Some(IpAddr::V4(ip)) => mac.part(&ip.octets()),
+            Some(IpAddr::V6(ip)) => mac.part(&ip.octets()),
+        };
+        mac.part(&via.rport().flatten().unwrap_or(0).to_be_bytes()).finish()
     }
+}
+
+/// Eight hexadecimal digits.
+fn hash_text(hash: u32) -> [u8; 8] {
+    let digits = hex(u64::from(hash));
+    std::array::from_fn(|at| digits[8 + at])
 }
 
 fn split(branch: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -142,16 +191,21 @@ mod tests {
         let branches = Branches::new(&Keys { shared: [1; 32], unique: [2; 32] });
         let below = "Via: SIP/2.0/UDP h;branch=z9hG4bKx\r\n";
         let branch = branches.make(&invite("sip:one@h", below), Kind::Stateless, 7);
-        let read = |below: &'static [u8]| branches.read(branch.as_bytes(), Via::parse(below));
+        let read = |below: &'static [u8]| branches.read(&branch, Via::parse(below));
         assert_eq!(read(b"SIP/2.0/UDP  H ;branch=z9hG4bKx"), Some(Kind::Stateless));
         assert_eq!(read(b"SIP/2.0/UDP evil;branch=z9hG4bKx"), None);
+        let branch = std::str::from_utf8(&branch).unwrap();
         let back = format!(
             "Via: SIP/2.0/UDP next;branch=z9hG4bKy\r\nVia: SIP/2.0/UDP me;branch={branch}\r\n{below}"
         );
-        assert!(branches.is_loop(&invite("sip:one@h", &back), |_| true));
-        assert!(!branches.is_loop(&invite("sip:two@h", &back), |_| true), "another URI: a spiral");
-        assert!(!branches.is_loop(&invite("sip:one@h", &back), |_| false), "not our host");
+        let is_loop = |uri: &str, vias: &str, is_us: bool| {
+            let request = invite(uri, vias);
+            branches.is_loop(&request, &request.essentials().unwrap(), |_| is_us)
+        };
+        assert!(is_loop("sip:one@h", &back, true));
+        assert!(!is_loop("sip:two@h", &back, true), "another URI: a spiral");
+        assert!(!is_loop("sip:one@h", &back, false), "not our host");
         let forged = back.replace(&branch[24..26], "zz");
-        assert!(!branches.is_loop(&invite("sip:one@h", &forged), |_| true));
+        assert!(!is_loop("sip:one@h", &forged, true));
     }
 }

@@ -39,7 +39,7 @@ impl Endpoint {
         let message = Arc::clone(&call.message);
         let response = response.or_else(|| {
             let tag = self.to_tag(RequestId(request));
-            let mut builder = ResponseBuilder::new(&message, status).to_tag(tag.as_bytes());
+            let mut builder = ResponseBuilder::new(&message, status).to_tag(&tag);
             if let Some(seconds) = retry_after {
                 builder = builder.header("Retry-After", seconds.to_string());
             }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{Best, Branch, BranchState, Call, FailureCause, Phase, Plan, Target};
 use crate::dialog;
 use crate::digest;
+use crate::edit::UnsafeText;
 use crate::endpoint::{Endpoint, EndpointError, Event, RequestId, begins_dialog};
 use crate::flow::{Flow, Source};
 use crate::header::name::Name;
 use crate::limits::{REDIRECT_DECISION_MAX, TARGETS_MAX};
 use crate::message::Message;
 use crate::method::Method;
-use crate::proxy::branch::Kind;
+use crate::proxy::branch::{Kind, Marks};
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::slab::Handle;
 use crate::status::Status;
@@ -111,7 +112,7 @@ impl Endpoint {
         let Some(call) = self.calls.at(handle) else { return Err(EndpointError::NotWaiting) };
         let place = call.plan.targets.get(target).ok_or(EndpointError::Unusable)?;
         let (flow, until) = (place.flow, now + place.response_timeout);
-        let mut request = Message::clone(&call.message);
+        let mut request = call.message.copy_to_forward();
         request.set_uri(&place.uri)?;
         request.decrement_max_forwards();
         for (name, value) in &place.headers {
@@ -122,9 +123,7 @@ impl Endpoint {
             request.set(name, value.as_bytes())?;
         }
         if call.plan.record_route && begins_dialog(&call.message) {
-            for value in self.record_routes(&request, call.source.flow, flow) {
-                request.push_record_route(value.as_bytes())?;
-            }
+            self.record_route(&mut request, &Marks::of(&call.message), call.source.flow, flow)?;
         }
         if flow.transport.is_reliable() && request.content_length() == Ok(None) {
             let length = request.body().len().to_string();
@@ -150,20 +149,32 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Our Record-Route, or two of them when the call comes in by one transport and leaves by another (RFC 5658).
-    /// The first is pushed first and so stands below.
-    pub(crate) fn record_routes(&self, request: &Message, caller: Flow, callee: Flow) -> Vec<String> {
-        let tag = request.from().ok().and_then(|from| from.tag()).unwrap_or_default();
-        let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(tag) };
-        let value = self.signer.sign(&ways, request.call_id().unwrap_or_default());
-        let uri = |flow: &Flow| {
-            let host =
-                self.listener(flow).map_or_else(|| flow.local.to_string(), |found| found.sent_by.clone());
-            let transport = flow.transport.as_str().to_ascii_lowercase();
-            format!("<sip:{host};transport={transport};lr;{PARAM}={value}>")
+    /// Puts our Record-Route on, or two of them when the call comes in by one transport and leaves by another
+    /// (RFC 5658). The caller's side stands below.
+    pub(crate) fn record_route(
+        &self,
+        request: &mut Message,
+        marks: &Marks<'_>,
+        caller: Flow,
+        callee: Flow,
+    ) -> Result<(), UnsafeText> {
+        let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(marks.from_tag) };
+        let signed = self.signer.sign(&ways, marks.call_id);
+        let value = |flow: &Flow| {
+            let host = self.name_of(flow);
+            let mut value = Vec::with_capacity(256);
+            for part in ["<sip:", &host, ";transport=", flow.transport.as_param(), ";lr;", PARAM, "="] {
+                value.extend_from_slice(part.as_bytes());
+            }
+            value.extend_from_slice(&signed);
+            value.push(b'>');
+            value
         };
-        let (inner, outer) = (uri(&caller), uri(&callee));
-        if inner == outer { vec![inner] } else { vec![inner, outer] }
+        request.push_record_route(&value(&caller))?;
+        if caller.transport != callee.transport || self.name_of(&caller) != self.name_of(&callee) {
+            request.push_record_route(&value(&callee))?;
+        }
+        Ok(())
     }
 
     /// A response on one of the branches, our Via taken away (RFC 3261 §16.7).

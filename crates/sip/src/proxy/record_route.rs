@@ -5,9 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use arrayvec::ArrayVec;
+
 use crate::flow::{Flow, Transport};
 use crate::keyed::{Key, Keys};
-use crate::message::Message;
 
 /// The name of the parameter.
 pub(crate) const PARAM: &str = "sb";
@@ -29,6 +30,11 @@ pub(crate) struct Signer {
 /// Each flow: one byte of transport and families, two addresses, two ports.
 const FLOW_BYTES_MAX: usize = 1 + 2 * (16 + 2);
 
+/// What is signed, and the signature.
+const BYTES_MAX: usize = 2 * FLOW_BYTES_MAX + 12;
+const TEXT_MAX: usize = 2 * BYTES_MAX;
+type Bytes = ArrayVec<u8, BYTES_MAX>;
+
 impl Signer {
     pub(crate) fn new(keys: &Keys) -> Signer {
         Signer { key: Key::derive(&keys.shared, "record-route") }
@@ -38,22 +44,19 @@ impl Signer {
         u32::try_from(self.key.mac(&[b"tag", tag]) >> 32).unwrap_or(0)
     }
 
-    /// The parameter's value.
-    pub(crate) fn sign(&self, ways: &Ways, call_id: &[u8]) -> String {
-        let mut bytes = Vec::with_capacity(2 * FLOW_BYTES_MAX + 12);
+    /// The parameter's value, in hexadecimal: some peers change the case of parameters, and digits survive that.
+    pub(crate) fn sign(&self, ways: &Ways, call_id: &[u8]) -> ArrayVec<u8, TEXT_MAX> {
+        let mut bytes = Bytes::new();
         write_flow(&mut bytes, &ways.caller);
         write_flow(&mut bytes, &ways.callee);
-        bytes.extend_from_slice(&ways.caller_tag.to_be_bytes());
+        bytes.extend(ways.caller_tag.to_be_bytes());
         let mac = self.key.mac(&[&bytes, call_id]);
-        bytes.extend_from_slice(&mac.to_be_bytes());
-        encode(&bytes)
+        bytes.extend(mac.to_be_bytes());
+        bytes.iter().flat_map(|&byte| HEX[usize::from(byte)]).collect()
     }
 
     /// What a parameter says, if we (or a node with our keys) made it for this Call-ID.
     pub(crate) fn read(&self, value: &[u8], call_id: &[u8]) -> Option<Ways> {
-        if value.len() > 2 * (2 * FLOW_BYTES_MAX + 12) {
-            return None;
-        }
         let bytes = decode(value)?;
         let (signed, mac) = bytes.split_last_chunk::<8>()?;
         if u64::from_be_bytes(*mac) != self.key.mac(&[signed, call_id]) {
@@ -64,16 +67,16 @@ impl Signer {
         let caller_tag = u32::from_be_bytes(rest.try_into().ok()?);
         Some(Ways { caller, callee, caller_tag })
     }
+}
 
-    /// The way a request of this dialog goes: to whom it did not come from.
-    pub(crate) fn way_of(&self, ways: &Ways, request: &Message) -> Flow {
-        let is_from_caller =
-            request.from().is_ok_and(|from| self.tag_hash(from.tag().unwrap_or_default()) == ways.caller_tag);
-        if is_from_caller { ways.callee } else { ways.caller }
+impl Ways {
+    /// The way of a request from someone with this tag (hashed): to whom it did not come from.
+    pub(crate) fn way_of(&self, sender: u32) -> Flow {
+        if sender == self.caller_tag { self.callee } else { self.caller }
     }
 }
 
-fn write_flow(bytes: &mut Vec<u8>, flow: &Flow) {
+fn write_flow(bytes: &mut Bytes, flow: &Flow) {
     let transport = match flow.transport {
         Transport::Udp => 0,
         Transport::Tcp => 1,
@@ -82,10 +85,10 @@ fn write_flow(bytes: &mut Vec<u8>, flow: &Flow) {
     bytes.push(transport | u8::from(flow.local.is_ipv6()) << 2 | u8::from(flow.remote.is_ipv6()) << 3);
     for address in [flow.local, flow.remote] {
         match address.ip() {
-            IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
+            IpAddr::V4(ip) => bytes.extend(ip.octets()),
+            IpAddr::V6(ip) => bytes.extend(ip.octets()),
         }
-        bytes.extend_from_slice(&address.port().to_be_bytes());
+        bytes.extend(address.port().to_be_bytes());
     }
 }
 
@@ -109,17 +112,28 @@ fn read_address(bytes: &[u8], is_v6: bool) -> Option<(SocketAddr, &[u8])> {
     Some((SocketAddr::new(ip, u16::from_be_bytes(*port)), rest))
 }
 
-/// Hexadecimal: some peers change the case of parameters, and digits survive that.
-fn encode(bytes: &[u8]) -> String {
+/// The two digits of each byte.
+static HEX: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+/// `None` for what is no hexadecimal, or longer than anything that we sign.
+fn decode(text: &[u8]) -> Option<Bytes> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    };
     let (pairs, rest) = text.as_chunks::<2>();
-    if !rest.is_empty() {
+    if !rest.is_empty() || pairs.len() > BYTES_MAX {
         return None;
     }
     pairs.iter().map(|[a, b]| Some(digit(*a)? << 4 | digit(*b)?)).collect()
@@ -146,16 +160,16 @@ mod tests {
     fn what_is_signed_is_read_and_nothing_else() {
         let signer = Signer::new(&Keys { shared: [1; 32], unique: [2; 32] });
         let value = signer.sign(&ways(), b"call-1");
-        assert_eq!(signer.read(value.as_bytes(), b"call-1"), Some(ways()));
-        assert_eq!(signer.read(value.to_ascii_uppercase().as_bytes(), b"call-1"), Some(ways()));
-        assert_eq!(signer.read(value.as_bytes(), b"call-2"), None, "another dialog");
+        assert_eq!(signer.read(&value, b"call-1"), Some(ways()));
+        assert_eq!(signer.read(&value.to_ascii_uppercase(), b"call-1"), Some(ways()));
+        assert_eq!(signer.read(&value, b"call-2"), None, "another dialog");
         let restarted = Signer::new(&Keys { shared: [1; 32], unique: [3; 32] });
-        assert_eq!(restarted.read(value.as_bytes(), b"call-1"), Some(ways()));
+        assert_eq!(restarted.read(&value, b"call-1"), Some(ways()));
         for at in 0..value.len() {
-            let mut forged = value.clone().into_bytes();
+            let mut forged = value.clone();
             forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
             assert_eq!(signer.read(&forged, b"call-1"), None);
-            assert_eq!(signer.read(&value.as_bytes()[..at], b"call-1"), None);
+            assert_eq!(signer.read(&value[..at], b"call-1"), None);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The INVITE server transaction (RFC 3261 §17.2.1, Figure 7; RFC 6026 §8.3).
 
+use std::sync::Arc;
+
 use crate::message::Message;
+use crate::print::ResponseBuilder;
 use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::{Input, Notice, RINGING_MAX, Resend, Step, TRYING_AFTER, Timers, earliest};
@@ -19,8 +22,8 @@ pub(crate) struct ServerInvite {
     state: State,
     timers: Timers,
     is_reliable: bool,
-    /// The ready-made 100, until it or another response is sent.
-    trying: Option<Vec<u8>>,
+    /// The request, for a 100, until that or another response is sent.
+    request: Option<Arc<Message>>,
     trying_at: Instant,
     /// The last response sent.
     response: Vec<u8>,
@@ -31,13 +34,18 @@ pub(crate) struct ServerInvite {
 }
 
 impl ServerInvite {
-    /// The transaction that begins as an INVITE comes. `trying` is the 100 to send if nothing else is soon.
-    pub(crate) fn new(now: Instant, trying: Vec<u8>, timers: Timers, is_reliable: bool) -> ServerInvite {
+    /// The transaction that begins as an INVITE comes.
+    pub(crate) fn new(
+        now: Instant,
+        request: Arc<Message>,
+        timers: Timers,
+        is_reliable: bool,
+    ) -> ServerInvite {
         ServerInvite {
             state: State::Proceeding,
             timers,
             is_reliable,
-            trying: Some(trying),
+            request: Some(request),
             trying_at: now + TRYING_AFTER,
             response: Vec::new(),
             resend: None,
@@ -67,7 +75,7 @@ impl ServerInvite {
                 self.state = State::Terminated;
                 Step::tell(Notice::TimedOut)
             }
-            Input::Time if self.trying.is_some() && now >= self.trying_at => self.send_trying(),
+            Input::Time if self.request.is_some() && now >= self.trying_at => self.send_trying(),
             Input::Response(response) => self.respond(now, response),
             _ => Step::nothing(),
         }
@@ -122,18 +130,15 @@ impl ServerInvite {
     }
 
     fn send_trying(&mut self) -> Step {
-        match self.trying.take() {
-            Some(trying) => {
-                self.response = trying;
-                Step::send(&self.response)
-            }
-            None => Step::nothing(),
-        }
+        let Some(request) = self.request.take() else { return Step::nothing() };
+        // A request that cannot be answered was refused before it came here.
+        self.response = ResponseBuilder::new(&request, Status::TRYING).build_bytes().unwrap_or_default();
+        Step::send(&self.response)
     }
 
     fn respond(&mut self, now: Instant, response: &Message) -> Step {
         let Some(status) = response.status() else { return Step::nothing() };
-        self.trying = None;
+        self.request = None;
         if status.is_success() {
             self.state = State::Accepted;
             self.response = Vec::new();
@@ -170,7 +175,7 @@ impl ServerInvite {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let trying = self.trying.is_some().then_some(self.trying_at);
+        let trying = self.request.is_some().then_some(self.trying_at);
         earliest(earliest(self.resend.map(|resend| resend.at), trying), Some(self.ends))
     }
 

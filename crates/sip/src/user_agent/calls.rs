@@ -32,9 +32,9 @@ impl UserAgent {
         };
         let invite = self.endpoint.waiting(request)?;
         let tag = self.endpoint.to_tag(request);
-        let dialog = Dialog::from_request(&invite, tag.as_bytes()).map_err(|_| EndpointError::Unusable)?;
+        let dialog = Dialog::from_request(&invite, &tag).map_err(|_| EndpointError::Unusable)?;
         let mut builder = ResponseBuilder::new(&invite, Status::OK)
-            .to_tag(tag.as_bytes())
+            .to_tag(&tag)
             .record_routes()
             .header("Contact", format!("<{}>", self.contact))
             .header("Allow", ALLOW);
