@@ -31,6 +31,7 @@ struct Edge {
     mode: Mode,
     local: SocketAddr,
     target: SocketAddr,
+    target_text: String,
     endpoint: Endpoint,
     socket: UdpSocket,
     start: std::time::Instant,
@@ -70,7 +71,7 @@ fn main() -> io::Result<()> {
     let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
     unique[..16].copy_from_slice(&nanos.to_le_bytes());
     let endpoint = Endpoint::new(config, &Keys { shared: [1; 32], unique });
-    Edge { mode, local, target, endpoint, socket, start }.run()
+    Edge { mode, local, target, target_text: target.to_string(), endpoint, socket, start }.run()
 }
 
 fn address(text: &str) -> io::Result<SocketAddr> {
@@ -93,19 +94,18 @@ impl Edge {
         let mut deadline = None;
         self.socket.set_read_timeout(Some(TICK))?;
         loop {
-            match self.socket.recv_from(&mut buffer) {
+            let received = self.socket.recv_from(&mut buffer);
+            // The clock is looked at once a message.
+            let now = self.now();
+            match received {
                 Ok((length, remote)) => {
                     let source = Source { flow: Flow::udp(self.local, remote), is_known: true };
-                    let now = self.now();
                     self.endpoint.handle_input(now, source, &buffer[..length]);
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                }
-                // Somebody was not there: what was sent is repeated or times out.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                // Nothing came, or somebody was not there: what was sent is repeated or times out.
+                Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
-            let now = self.now();
             if deadline.is_some_and(|at| at <= now) {
                 self.endpoint.handle_timeout(now);
             }
@@ -152,9 +152,9 @@ impl Edge {
                 if request.method() != Some(Method::Invite) {
                     return;
                 }
-                let contact = format!("<sip:{}@{}>", user(&request), self.target);
+                let contact = [b"<", &self.target_uri(&request)[..], b">"].concat();
                 let moved = Status::new(302).expect("a status");
-                self.endpoint.reply_stateless(&request, source, moved, &[("Contact", contact.as_bytes())])
+                self.endpoint.reply_stateless(&request, source, moved, &[("Contact", &contact)])
             }
             Event::Stateless { request, source } => {
                 let target = self.target_of(&request);
@@ -186,14 +186,18 @@ impl Edge {
 
 impl Edge {
     fn target_of(&self, request: &Message) -> Target {
-        let flow = Flow::udp(self.local, self.target);
-        Target::new(format!("sip:{}@{}", user(request), self.target), flow)
+        Target::new(self.target_uri(request), Flow::udp(self.local, self.target))
+    }
+
+    /// The same user at the target.
+    fn target_uri(&self, request: &Message) -> Vec<u8> {
+        let uri = sip::uri::Uri::parse(request.uri_text()).ok();
+        let user = uri.and_then(|uri| uri.as_sip().and_then(|uri| uri.user)).unwrap_or(b"agent");
+        [b"sip:", user, b"@", self.target_text.as_bytes()].concat()
     }
 }
 
-/// The user part of the request-URI.
-fn user(request: &Message) -> String {
-    let uri = sip::uri::Uri::parse(request.uri_text()).ok();
-    let user = uri.and_then(|uri| uri.as_sip().and_then(|uri| uri.user));
-    String::from_utf8_lossy(user.unwrap_or(b"agent")).into_owned()
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), ConnectionRefused | Interrupted | TimedOut | WouldBlock)
 }

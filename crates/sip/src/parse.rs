@@ -8,7 +8,7 @@ use memchr::{memchr, memrchr};
 
 use crate::header::name::{Name, TOKEN, words};
 use crate::limits::{HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX};
-use crate::lines::{colon_in, each_newline};
+use crate::lines::{Newlines, colon_in, has_bad_uri_byte};
 use crate::method::Method;
 use crate::status::Status;
 use crate::work;
@@ -118,31 +118,21 @@ impl Index {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ParseError::TooLarge);
         }
-        let mut at = 0;
-        let mut is_terminated = false;
         // A message of one line has no headers and thus no Via: nobody could be answered.
-        let mut start = Err(ParseError::NotSip);
-        each_newline(bytes, |newline| {
+        let mut newlines = Newlines::of(bytes);
+        let newline = newlines.next().ok_or(ParseError::NotSip)?;
+        self.read_start(&bytes[..content_end(bytes, 0, newline)])?;
+        let mut at = newline + 1;
+        for newline in newlines {
             let end = content_end(bytes, at, newline);
-            if at == 0 {
-                start = self.read_start(&bytes[..end]);
-                at = newline + 1;
-                return start.is_err();
-            }
             if end == at {
                 self.headers_end = offset(at);
                 self.body = offset(newline + 1);
-                is_terminated = true;
-                return true;
+                work::visited(self.body as usize);
+                return Ok(());
             }
             self.read_line(bytes, at, end);
             at = newline + 1;
-            false
-        });
-        start?;
-        if is_terminated {
-            work::visited(self.body as usize);
-            return Ok(());
         }
         if at < bytes.len() {
             self.read_line(bytes, at, bytes.len());
@@ -180,6 +170,8 @@ impl Index {
         self.push(Line { name, start, name_end, value: name_end + 1, end: offset(end) });
     }
 
+    #[cold]
+    #[inline(never)]
     fn read_unusual_line(&mut self, bytes: &[u8], at: usize, end: usize) {
         let mut name_end = at;
         while name_end < end && TOKEN[usize::from(bytes[name_end])] {
@@ -237,7 +229,7 @@ impl Index {
         if line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
             return self.read_status_line(line);
         }
-        let method_end = memchr(b' ', line).ok_or(ParseError::NotSip)?;
+        let method_end = line.iter().position(|&byte| byte == b' ').ok_or(ParseError::NotSip)?;
         let method = Method::read(&line[..method_end]);
         if method == Method::Other
             && (method_end == 0 || !line[..method_end].iter().all(|&byte| TOKEN[usize::from(byte)]))
@@ -249,10 +241,7 @@ impl Index {
             Some(before) => before.len().max(uri),
             None => self.read_odd_version(line, uri)?,
         };
-        // No early end, so that the compiler can look at many bytes at once.
-        let is_bad = |byte: u8| u8::from(byte <= b' ') | u8::from(matches!(byte, b'<' | b'>' | 0x7f));
-        let bad_bytes = line[uri..uri_end].iter().fold(0, |bad, &byte| bad | is_bad(byte));
-        if bad_bytes != 0 || uri == uri_end {
+        if uri == uri_end || has_bad_uri_byte(&line[uri..uri_end]) {
             self.flaw(Flaw::StartLine);
         }
         self.start = Start::Request {

@@ -346,6 +346,7 @@ const USER: u8 = 1;
 const PASSWORD: u8 = 2;
 const PARAMS: u8 = 4;
 const HEADERS: u8 = 8;
+const EVERYWHERE: u8 = USER | PASSWORD | PARAMS | HEADERS;
 const ESCAPE: u8 = 16;
 
 const CLASS: [u8; 256] = {
@@ -353,12 +354,23 @@ const CLASS: [u8; 256] = {
     let mut byte = 0u8;
     loop {
         table[byte as usize] = match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => USER | PASSWORD | PARAMS | HEADERS,
-            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')' => {
-                USER | PASSWORD | PARAMS | HEADERS
-            }
-            b'&' | b'=' | b'+' | b'$' => USER | PASSWORD | PARAMS | HEADERS,
-            b'%' => USER | PASSWORD | PARAMS | HEADERS | ESCAPE,
+            b'0'..=b'9'
+            | b'A'..=b'Z'
+            | b'a'..=b'z'
+            | b'-'
+            | b'_'
+            | b'.'
+            | b'!'
+            | b'~'
+            | b'*'
+            | b'\''
+            | b'('
+            | b')'
+            | b'&'
+            | b'='
+            | b'+'
+            | b'$' => EVERYWHERE,
+            b'%' => EVERYWHERE | ESCAPE,
             b',' => USER | PASSWORD,
             b';' => USER | PARAMS,
             b'?' => USER | HEADERS,
