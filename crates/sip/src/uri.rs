@@ -317,10 +317,6 @@ pub(crate) fn read_ip(text: &[u8]) -> Option<IpAddr> {
     read_v4(text).map(IpAddr::V4).or_else(|| read_v6(text).map(IpAddr::V6))
 }
 
-fn read_v6(text: &[u8]) -> Option<Ipv6Addr> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 /// As the standard library reads it, which takes four times as long; one stands in nearly every Via and URI.
 fn read_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];

@@ -51,8 +51,7 @@ impl Bench {
                 Machine::Client(Client::new(now, request(method).into_bytes(), timers, is_reliable).0)
             }
             "server invite" => {
-                let trying = response(method, 100).into_bytes();
-                Machine::ServerInvite(ServerInvite::new(now, trying, timers, is_reliable))
+                Machine::ServerInvite(ServerInvite::new(now, request(method).into(), timers, is_reliable))
             }
             _ => Machine::Server(Server::new(now, timers, is_reliable)),
         };
