@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use carriers::ReleaseOutcome;
 use database::leases::{Lease, lease_give_back, lease_take};
+use database::meta::purchases_locked;
 use database::numbers::{Number, number_find, number_to_release, number_update};
 use database::{Change, DbError};
 use domain::event::EventKind;
@@ -91,11 +92,15 @@ impl Task for ReleaseNumbers {
     }
 }
 
-/// Numbers whose hold ended a while ago.
+/// Numbers whose hold ended a while ago. None while a restored database was not compared with the carrier: it is older than what
+/// people decided since.
 async fn due(app: &Shared) -> anyhow::Result<Vec<Number>> {
     let ended_by = app.clock.now().checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
     app.database
-        .read(move |read| number_to_release(read, ended_by, NUMBERS_MAX))
+        .read(move |read| match purchases_locked(read)? {
+            Some(_) => Ok(Vec::new()),
+            None => number_to_release(read, ended_by, NUMBERS_MAX),
+        })
         .await
         .context("failed to look for holds that ended")
 }
@@ -110,7 +115,11 @@ fn is_to_go(number: &Number, now: Timestamp) -> bool {
 
 async fn release(app: &Shared, store: &Store, number: &Number) -> anyhow::Result<()> {
     let (workspace, id) = (number.workspace, number.id);
-    let fresh = app.database.read(move |read| number_find(read, workspace, id)).await?;
+    let fresh = app.database.read(move |read| match purchases_locked(read)? {
+        Some(_) => Ok(None),
+        None => number_find(read, workspace, id),
+    });
+    let fresh = fresh.await?;
     let Some(number) = fresh.filter(|fresh| is_to_go(fresh, app.clock.now())) else { return Ok(()) };
     let Some(carrier_number_id) = number.carrier_number_id.clone() else {
         error!(number.id = %id, "{} is to be given back and has no id of the carrier's", number.phone_number);

@@ -366,6 +366,14 @@ async fn only_what_a_person_let_go_is_given_back_and_only_after_the_hold() {
     task.run_once(&world.app).await.unwrap();
     assert!(!world.effects().await.contains(&"number_released".to_owned()), "the margin is kept");
     world.clock.advance(Duration::try_from(MARGIN).unwrap());
+    world.app.database.write(|tx| database::meta::purchases_lock(tx, "restored")).await.unwrap();
+    task.run_once(&world.app).await.unwrap();
+    assert!(
+        !world.effects().await.contains(&"number_released".to_owned()),
+        "a restored database gives nothing back"
+    );
+    let now = world.clock.now();
+    world.app.database.write(move |tx| database::meta::reconciled(tx, now)).await.unwrap();
     world.faults(json!([{"operation": "numbers.delete", "times": 1, "kind": "drop_after"}])).await;
     assert!(task.run_once(&world.app).await.is_err(), "no answer came");
     assert_eq!(world.number(id).await.status, NumberStatus::ReleaseScheduled);
