@@ -182,4 +182,5 @@ async fn a_fallback_that_names_a_number_before_it_is_ours(node: Arc<Node>) {
     assert_eq!(node.get("/v1/numbers").await.json()["data"], json!([]), "nothing was ordered");
     let without = buy("two", json!({"quote_id": offer["quote_id"]})).await;
     assert_eq!(without.status, 202, "{}", without.text);
+    node.settle().await;
 }

@@ -251,6 +251,7 @@ mod tests {
                 ok
                 endpoint.webhook_url → team.example:443
                 endpoint.default.url → agents.example:443
+                fallback.targets[0].phone_number → +14385950345
                 fallback.targets[1].uri → example.com:5061
             "#]],
         );
