@@ -3,6 +3,8 @@
 //! When one is believed is decided by `domain::reconcile`.
 
 use domain::call::Ingress;
+use domain::id::NumberId;
+use domain::number::E164;
 use domain::reconcile::{Finding, Observation, Owner};
 
 use crate::engine::{Both, Read, Tx};
@@ -22,6 +24,11 @@ macro_rules! columns {
 
 const LIST: &str =
     concat!("SELECT ", columns!(), " FROM findings WHERE ingress = $1 ORDER BY phone_number, kind LIMIT $2");
+const LIST_OF_NUMBER: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM findings WHERE ingress = $1 AND phone_number = $2 AND number_id = $3 ORDER BY kind LIMIT $4"
+);
 const PUT: &str = concat!(
     "INSERT INTO findings (",
     columns!(),
@@ -36,6 +43,7 @@ const REMOVE: &str = "DELETE FROM findings WHERE ingress = $1 AND phone_number =
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("findings::LIST", Both::same(LIST)),
+    ("findings::LIST_OF_NUMBER", Both::same(LIST_OF_NUMBER)),
     ("findings::PUT", Both::same(PUT)),
     ("findings::REMOVE", Both::same(REMOVE)),
 ];
@@ -66,6 +74,17 @@ fn finding(row: &Row<'_>) -> Result<Finding, DbError> {
 /// What is known to differ on an ingress, by number; at most [`FINDINGS_MAX`].
 pub fn finding_list(read: &Read<'_>, ingress: Ingress) -> Result<Vec<Finding>, DbError> {
     read.query(LIST, &[ingress.get().into(), FINDINGS_MAX.into()], finding)
+}
+
+/// What is known to differ in one number of ours.
+pub fn finding_list_of_number(
+    read: &Read<'_>,
+    ingress: Ingress,
+    phone_number: E164,
+    id: NumberId,
+) -> Result<Vec<Finding>, DbError> {
+    let place = [ingress.get().into(), Value::text(&phone_number), Value::text(&id), FINDINGS_MAX.into()];
+    read.query(LIST_OF_NUMBER, &place, finding)
 }
 
 /// Keeps a finding, new or seen again.
