@@ -180,7 +180,7 @@ impl ServerInvite {
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.trying.as_ref().map_or(0, Vec::len) + self.response.len()
+        self.response.len()
     }
 
     pub(crate) fn is_over(&self) -> bool {
