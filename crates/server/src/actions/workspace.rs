@@ -12,7 +12,7 @@ use domain::number::Country;
 use domain::permission::Permission;
 use serde_json::json;
 
-use super::secrets::{NewSecrets, Sealer};
+use super::secrets::{NewSecrets, Sealer, forget_replaced};
 use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
@@ -76,6 +76,8 @@ pub async fn workspace_patch(
                 chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())?;
             }
             patch.secrets.store(tx, &sealer, caller.workspace, now)?;
+            let secrets = |of: &Workspace| endpoints::fallback_secrets(of.settings.fallback.as_ref());
+            forget_replaced(tx, caller.workspace, &secrets(&before), &secrets(&after))?;
             let after = workspace_update(tx, &after, now).map_err(|error| name_taken(error, &after.name))?;
             caller
                 .change(now, "workspace.update", after.id, EventKind::WorkspaceUpdated)

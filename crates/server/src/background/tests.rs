@@ -23,6 +23,7 @@ use super::order_numbers::OrderNumbers;
 use super::reconcile_numbers::reconcile;
 use super::record_calls;
 use super::release_numbers::{MARGIN, ReleaseNumbers};
+use crate::actions::Failure;
 use crate::actions::secrets::{NewSecrets, Sealer};
 use crate::app::{App, Random, Shared};
 use crate::clock::{Clock, SystemClock, TestClock};
@@ -473,8 +474,9 @@ async fn a_node_with_another_key_seals_nothing_and_ends() {
     let mut secrets = NewSecrets::default();
     secrets.take(domain::id::SecretId::from_bits(1), "sip_password", "correct horse");
     let (sealer, workspace, now) = (Sealer::of(&other), world.workspace, world.clock.now());
-    let sealed = other.database.write(move |tx| secrets.store(tx, &sealer, workspace, now)).await;
-    assert!(matches!(sealed, Err(database::DbError::Unavailable(_))), "{sealed:?}");
+    let sealed = other.database.try_write(move |tx| secrets.store(tx, &sealer, workspace, now)).await;
+    let Err(Failure::Database(why)) = sealed else { panic!("it was sealed") };
+    assert!(matches!(why, database::DbError::Unavailable(_)), "{why}");
     assert!(build_routes::refresh(&other).await.is_err());
     assert!(other.key_is_wrong.is_cancelled(), "the program is told to end");
 
