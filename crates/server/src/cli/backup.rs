@@ -106,7 +106,7 @@ impl BackupArgs {
                 }
                 note("Buying is locked until `switchboard reconcile` has compared it with the carrier.");
                 note(
-                    "API keys that were revoked since the backup was made work again: look through `switchboard keys list`.",
+                    "API keys that were revoked since the backup was made work again: look through GET /v1/api-keys.",
                 );
                 Ok(())
             }
