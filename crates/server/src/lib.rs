@@ -8,7 +8,7 @@ pub mod callbacks;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod connections;
+pub mod connections;
 pub mod demo;
 pub mod limits;
 pub mod logs;
