@@ -28,7 +28,7 @@ use crate::actions::secrets::{NewSecrets, Sealer};
 use crate::app::{App, Random, Shared};
 use crate::clock::{Clock, SystemClock, TestClock};
 use crate::config::Config;
-use crate::record::{Entry, Note, QUEUE_MAX};
+use crate::record::{Entry, Note};
 use crate::simulator::{self, RunningSimulator, SimulatorConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -444,11 +444,13 @@ async fn notes_of_calls_go_to_disk_as_fast_as_they_come() {
             end.wait();
             Ok(())
         });
-        held.await.unwrap();
+        // It may be told that it took too long: what counts is that nobody else could write.
+        drop(held.await);
     });
     tokio::task::spawn_blocking(move || held.wait()).await.unwrap();
     app.tasks.spawn("record_calls", record_calls::run(app.clone()));
-    let count = u64::try_from(QUEUE_MAX).unwrap();
+    // Far more than a database that takes one batch every two seconds would have taken.
+    let count = 3_000;
     (0..u128::from(count)).for_each(|n| app.recorder.take(note(n)));
     let watch = SystemClock::new();
     while app.recorder.spooled.get() < count {
