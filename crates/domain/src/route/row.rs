@@ -96,15 +96,40 @@ impl CallbackToken {
 
     /// Reads 32 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Option<CallbackToken> {
-        let well_formed = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        well_formed.then(|| {
-            CallbackToken(u128::from_str_radix(text, 16).expect("32 hexadecimal digits").to_be_bytes())
-        })
+        let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+        let mut token = [0; 16];
+        for (byte, pair) in token.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(CallbackToken(token))
+    }
+}
+
+const fn digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        _ => None,
     }
 }
 
 impl std::fmt::Debug for CallbackToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CallbackToken(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_it_is_written() {
+        let token = CallbackToken([0x0f, 0xa5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xff]);
+        assert_eq!(token.to_hex(), "0fa5000102030405060708090a0b0cff");
+        assert_eq!(CallbackToken::parse(&token.to_hex()), Some(token));
+        for wrong in ["", "0fa5", "0FA5000102030405060708090A0B0CFF", "+fa5000102030405060708090a0b0cff"] {
+            assert_eq!(CallbackToken::parse(wrong), None, "{wrong}");
+        }
     }
 }
