@@ -53,6 +53,7 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until a test advances it.
+#[expect(clippy::struct_field_names, reason = "units stand in names")]
 #[derive(Debug)]
 pub struct TestClock {
     wall_ms: AtomicI64,
