@@ -127,7 +127,7 @@ pub async fn number_assign(
     caller.may(Permission::NumbersWrite)?;
     change(app, caller, number, if_match, move |tx, before, _| {
         refuse_unless(before, "assigned", NumberStatus::holds_the_number)?;
-        assignment_check(tx, before, assignment)?;
+        assignment_check(tx, before, assignment, "")?;
         let after = Number { assignment: Some(assignment), ..before.clone() };
         Ok(Changed { action: "number.assign", event: EventKind::NumberAssigned, after })
     })
@@ -302,17 +302,28 @@ impl NumberPatch {
     }
 }
 
-/// Judges an assignment by what is published, in the transaction that makes it.
-pub(super) fn assignment_check(tx: &Tx<'_>, number: &Number, assignment: Assignment) -> Result<(), Failure> {
+/// Judges an assignment by what is published, in the transaction that makes it. `place` is where its fields stand in the body.
+pub(super) fn assignment_check(
+    tx: &Tx<'_>,
+    number: &Number,
+    assignment: Assignment,
+    place: &str,
+) -> Result<(), Failure> {
     let agent_id = assignment.agent_id;
-    let agent = agent_find(tx, number.workspace, agent_id)?.ok_or_else(|| no_such_agent(agent_id))?;
-    let running = running_content(tx, agent_id, assignment.environment)?;
-    assignment.check(Facts {
-        capabilities: number.capabilities,
-        running: running.as_ref(),
-        draft: &agent.content,
-    })?;
-    Ok(())
+    let agent = agent_find(tx, number.workspace, agent_id)?
+        .ok_or_else(|| Failure::field(format!("{place}agent_id"), no_such_agent(agent_id)))?;
+    let running = deployment_running(tx, agent_id)?;
+    let running: Vec<(Environment, &Content)> =
+        running.iter().map(|running| (running.environment, &running.version.content)).collect();
+    let facts = Facts { capabilities: number.capabilities, running: &running, draft: &agent.content };
+    assignment.check(facts).map_err(|refusal| {
+        let field = match refusal.code {
+            Code::NotPublished => "environment",
+            Code::VariantNotFound | Code::VariantNotPublished => "variant_id",
+            _ => "agent_id",
+        };
+        Failure::field(format!("{place}{field}"), refusal)
+    })
 }
 
 fn running_content(

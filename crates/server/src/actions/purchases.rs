@@ -88,7 +88,7 @@ pub async fn number_buy(
         .try_write(move |tx| {
             once.run(tx, &caller, now, || {
                 if let Some(assignment) = number.assignment {
-                    assignment_check(tx, &number, assignment)?;
+                    assignment_check(tx, &number, assignment, "assignment.")?;
                 }
                 match tx.attempt(|tx| purchase_create(tx, &number, purchase_id, limits, now)) {
                     Ok(Ok(_)) => {}

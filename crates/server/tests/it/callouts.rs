@@ -46,8 +46,14 @@ async fn callouts_come_and_go_with_what_is_there(node: Arc<Node>) {
         409
         {
           "code": "variant_not_published",
-          "detail": "the variant `Paris` is not published to sandbox; publish first, with POST /v1/agents/{id}/publish, then assign it",
-          "errors": [],
+          "detail": "variant_id: the variant `Paris` is not published to sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+          "errors": [
+            {
+              "code": "variant_not_published",
+              "detail": "the variant `Paris` is not published to sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+              "field": "variant_id"
+            }
+          ],
           "request_id": "req_…",
           "status": 409,
           "title": "The variant is not published to that environment",
