@@ -136,10 +136,28 @@ pub struct CallRecordOut {
     pub decision: Option<DecisionOut>,
     /// Why, one step for each rule that had a say.
     pub steps: Vec<StepOut>,
+    /// What the team's server said when it was asked, or why it gave no usable answer; null where it was not asked.
+    pub asked: Option<AskedOut>,
     /// What happened, in order; at most 200 entries.
     pub timeline: Vec<CallEventOut>,
     /// How many reports there were, those that were not kept included.
     pub timeline_count: i64,
+}
+
+/// What came of asking the team's server.
+#[derive(Clone, Debug, Serialize, serde::Deserialize, ToSchema)]
+#[schema(as = Asked)]
+pub struct AskedOut {
+    /// Where it was asked.
+    pub webhook_url: Option<String>,
+    /// What it answered: what was told to the carrier.
+    #[schema(value_type = Option<Object>)]
+    pub answer: Option<serde_json::Value>,
+    /// Why there was no usable answer, so that the call went on without it.
+    #[schema(example = "the team's server did not answer within 3 s")]
+    pub fault: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: Option<u64>,
 }
 
 /// Something that happened in a call.
@@ -252,10 +270,12 @@ pub async fn find(
     // A decision that another version of this program wrote otherwise is left out rather than shown wrong.
     let explained: Option<Explained> =
         call.decision.clone().and_then(|decision| serde_json::from_value(decision).ok());
+    let asked = call.decision.as_ref().and_then(|decision| decision.get("asked")).cloned();
     Ok(json_answer(&CallRecordOut {
         call: (&call).into(),
         decision: explained.as_ref().map(|explained| (&explained.decision).into()),
         steps: explained.iter().flat_map(|explained| &explained.steps).map(Into::into).collect(),
+        asked: asked.and_then(|asked| serde_json::from_value(asked).ok()),
         timeline: timeline.iter().map(Into::into).collect(),
         timeline_count: call.timeline_count,
     }))

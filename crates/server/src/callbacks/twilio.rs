@@ -51,6 +51,7 @@ pub(crate) struct Twilio {
     base: String,
     ids: CallIds,
     answers: Family<AnswerLabels, Counter>,
+    asks: Family<AskLabels, Counter>,
 }
 
 struct Account {
@@ -62,6 +63,12 @@ struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     callback: &'static str,
+    outcome: &'static str,
+}
+
+/// What came of asking a team's server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AskLabels {
     outcome: &'static str,
 }
 
@@ -85,12 +92,15 @@ pub(super) fn router(app: &Shared) -> Router {
     });
     let answers = Family::default();
     app.metrics.register("callbacks", "Callbacks of carriers, by what came of them", answers.clone());
+    let asks = Family::default();
+    app.metrics.register("webhook_asks", "Questions to teams' servers, by what came of them", asks.clone());
     let twilio = Arc::new(Twilio {
         account,
         base: app.config.public_base().unwrap_or_default(),
         ids: CallIds::new(app.keyring.derive("call-ids").as_slice()),
         app: app.clone(),
         answers,
+        asks,
     });
     let (for_voice, for_after, for_status) = (twilio.clone(), twilio.clone(), twilio);
     Router::new()

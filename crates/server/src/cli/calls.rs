@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::agents::agent_id;
 use super::client::{Failure, RemoteArgs, note_more};
 use super::route::decision_text;
-use super::text::{say, say_json, sheet, table_of};
+use super::text::{field, say, say_json, sheet, table_of};
 
 /// List and show calls
 #[derive(Debug, clap::Args)]
@@ -103,13 +103,45 @@ impl CallsArgs {
                 // The decision is told as a story, and the rest field by field.
                 let decision = value.as_object_mut().and_then(|call| call.remove("decision"));
                 let steps = value.as_object_mut().and_then(|call| call.remove("steps"));
+                let asked = value.as_object_mut().and_then(|call| call.remove("asked"));
                 say(&sheet(&value));
                 if let Some(decision) = decision {
                     say("");
                     say(&decision_text(&decision, steps.as_ref().unwrap_or(&Value::Null)));
                 }
+                if let Some(asked) = asked.filter(|asked| !asked.is_null()) {
+                    say("");
+                    say(&asked_text(&asked));
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// What the team's server said, in one line.
+fn asked_text(asked: &Value) -> String {
+    let (url, took) = (field(asked, "webhook_url"), field(asked, "took_ms"));
+    match asked.get("fault").filter(|fault| !fault.is_null()) {
+        Some(_) => {
+            format!("{url} was asked and gave no usable answer ({took} ms): {}", field(asked, "fault"))
+        }
+        None => format!("{url} was asked and answered ({took} ms): {}", field(asked, "answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::asked_text;
+
+    #[test]
+    fn a_server_that_failed_is_told_with_its_fault() {
+        let asked = json!({"webhook_url": "https://team.example/r", "fault": "it broke", "answer": null, "took_ms": 7});
+        assert_eq!(
+            asked_text(&asked),
+            "https://team.example/r was asked and gave no usable answer (7 ms): it broke"
+        );
     }
 }
