@@ -223,13 +223,13 @@ impl Line {
 
     /// The calls that are in the database, oldest first, once there are so many reports of them.
     pub(crate) async fn kept(&self, reports: i64) -> Vec<(Call, Vec<CallEvent>)> {
-        let workspace = self.workspace;
+        let (workspace, now) = (self.workspace, self.app.clock.now());
         let list = move || async move {
             let mut calls = self
                 .app
                 .database
                 .read(move |read| {
-                    let calls = call_list(read, workspace, &CallFilter::default(), None, 200)?;
+                    let calls = call_list(read, workspace, &CallFilter::default(), None, 200, now)?;
                     calls
                         .into_iter()
                         .map(|call| Ok((call.clone(), call_timeline(read, call.id)?)))

@@ -1,7 +1,7 @@
 //! Statuses of calls, as Twilio reports them: late, twice, in any order, and for calls that we never heard of. Each is kept;
 //! putting them together is the database's.
 
-use domain::call::{CallStatus, Ingress, Outcome};
+use domain::call::{CallStatus, Ingress};
 use domain::id::CallId;
 use domain::route::Found;
 use jiff::Timestamp;
@@ -43,11 +43,9 @@ pub(super) fn keep(twilio: &Twilio, callback: &Callback) {
     let happened_at = form
         .filled("Timestamp")
         .and_then(|text| rfc2822::parse(&text).ok())
-        .map_or(now, |zoned| zoned.timestamp());
+        .map_or(now, |zoned| within_its_second(zoned.timestamp(), now));
     let entry = Entry {
         status,
-        // A caller who hangs up before anybody answers leaves no other trace.
-        outcome: (status == Some(CallStatus::Canceled)).then_some(Outcome::Abandoned),
         ended_at: status.filter(|status| status.is_final()).map(|_| happened_at),
         duration_s: form.filled("CallDuration").and_then(|text| text.parse().ok()),
         kind: "status".to_owned(),
@@ -58,6 +56,13 @@ pub(super) fn keep(twilio: &Twilio, callback: &Callback) {
         ..entry(callback, id, found, now)
     };
     twilio.app.recorder.take(Note::Entry(Box::new(entry)));
+}
+
+/// When it happened, where the carrier names a whole second: as late in that second as can be, so that what we saw in the same
+/// second ourselves stays before it. The carrier's own time is kept with the report.
+fn within_its_second(second: Timestamp, now: Timestamp) -> Timestamp {
+    let end = second.checked_add(jiff::SignedDuration::from_millis(999)).unwrap_or(second);
+    now.clamp(second, end)
 }
 
 /// An entry about a call, with what every callback tells.
@@ -123,6 +128,17 @@ fn read(word: &str) -> Option<CallStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_carriers_second_ends_behind_what_we_saw_in_it() {
+        let check = |second: &str, now: &str, expected: &str| {
+            let at = within_its_second(second.parse().unwrap(), now.parse().unwrap());
+            assert_eq!(at.to_string(), expected, "{second} at {now}");
+        };
+        check("2026-11-22T02:28:32Z", "2026-11-22T02:28:32.9Z", "2026-11-22T02:28:32.9Z");
+        check("2026-11-22T02:28:32Z", "2026-11-22T02:31:00Z", "2026-11-22T02:28:32.999Z");
+        check("2026-11-22T02:28:32Z", "2026-11-22T02:28:30Z", "2026-11-22T02:28:32Z");
+    }
 
     #[test]
     fn every_status_has_a_word() {
