@@ -261,7 +261,16 @@ async fn change(
                 return Ok(before);
             }
             if (after.assignment, &after.settings) != (before.assignment, &before.settings) {
-                chains::number_check(tx, &after)?;
+                chains::number_check(tx, &after).map_err(|failure| {
+                    let (old, new) = (&before.settings, &after.settings);
+                    if new.fallback != old.fallback {
+                        failure.in_field("fallback.targets")
+                    } else if new.hours != old.hours {
+                        failure.in_field("hours.closed.targets")
+                    } else {
+                        failure.in_field("agent_id")
+                    }
+                })?;
             }
             let after = update(tx, &after, now)?;
             caller
@@ -436,6 +445,12 @@ pub(super) fn find(read: &Read<'_>, workspace: WorkspaceId, number: NumberRef) -
     }
 }
 
+/// Whether a text is meant as a phone number rather than as an id.
+pub fn looks_like_a_number(text: &str) -> bool {
+    text.starts_with('+')
+        || (text.contains(|c: char| c.is_ascii_digit()) && !text.contains(|c: char| c.is_ascii_alphabetic()))
+}
+
 fn no_such_agent(id: AgentId) -> Refusal {
     Refusal::new(
         Code::AgentNotFound,
@@ -463,14 +478,16 @@ impl std::str::FromStr for NumberRef {
     type Err = Refusal;
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
-        if text.starts_with('+') {
-            return E164::from_carrier(text).map(NumberRef::PhoneNumber).ok_or_else(|| {
-                Refusal::new(
-                    Code::NotFound,
-                    format!("{} is not an E.164 number, so there is none here", shown(text)),
-                )
+        if !looks_like_a_number(text) {
+            return text.parse().map(NumberRef::Id).map_err(|refusal: Refusal| {
+                let detail = format!("{}; or name it by its digits, as +14385950345", refusal.detail);
+                Refusal::new(refusal.code, detail)
             });
         }
-        text.parse().map(NumberRef::Id)
+        // Numbers that the carrier gave us are found even where the numbering plan that we know has no room for them.
+        match E164::from_carrier(text) {
+            Some(number) => Ok(NumberRef::PhoneNumber(number)),
+            None => E164::parse(text, None).map(NumberRef::PhoneNumber),
+        }
     }
 }

@@ -17,6 +17,7 @@ use domain::route::row::{CallbackToken, NumberSettings};
 use jiff::Timestamp;
 
 use super::numbers::{assignment_check, recorded};
+use super::store::search_failure;
 use super::store::{supplied, usual_type};
 use super::{Answer, Caller, Failure, Once};
 use crate::app::Shared;
@@ -76,7 +77,9 @@ pub async fn number_buy(
         return Ok(replayed);
     }
     let quote = match &buy.wanted {
-        Wanted::Quote(quote_id) => supplied(app)?.quote_open(quote_id, caller.workspace, now)?,
+        Wanted::Quote(quote_id) => supplied(app)?
+            .quote_open(quote_id, caller.workspace, now)
+            .map_err(|refusal| Failure::field("quote_id", refusal))?,
         Wanted::Choose(choose) => choose_number(app, caller, choose, now).await?,
     };
     let purchase_id = PurchaseId::new(now, app.random.bits());
@@ -131,13 +134,16 @@ async fn choose_number(
             ));
         }
         if asked.minor() > most.minor() {
-            return Err(Failure::Refused(Refusal::new(
-                Code::PriceAboveMaximum,
-                format!(
-                    "{} {number_type} numbers cost {asked} a month, and max_monthly_price is {most}; nothing was bought",
-                    choose.country
+            return Err(Failure::field(
+                "max_monthly_price",
+                Refusal::new(
+                    Code::PriceAboveMaximum,
+                    format!(
+                        "is {most}, and {} {number_type} numbers cost {asked} a month; nothing was bought",
+                        choose.country
+                    ),
                 ),
-            )));
+            ));
         }
     }
     let search = Search {
@@ -148,19 +154,24 @@ async fn choose_number(
         capabilities: vec![Capability::Voice],
         limit: CANDIDATES,
     };
-    let mut offers = store.search(caller.workspace, &search, now).await?;
+    let mut offers = store.search(caller.workspace, &search, now).await.map_err(search_failure)?;
     if offers.is_empty() {
-        let filter = match &choose.area_code {
-            Some(area_code) => format!("area code {}; leave out area_code to take any", area_code.as_str()),
-            None => "voice; try another type or country".to_owned(),
+        let (field, filter) = match &choose.area_code {
+            Some(area_code) => {
+                ("area_code", format!("area code {}; leave out area_code to take any", area_code.as_str()))
+            }
+            None => ("country", "voice; try another type or country".to_owned()),
         };
-        return Err(Failure::Refused(Refusal::new(
-            Code::NoNumberFound,
-            format!(
-                "no {} {number_type} number is on sale with {filter}; nothing was bought",
-                choose.country
+        return Err(Failure::field(
+            field,
+            Refusal::new(
+                Code::NoNumberFound,
+                format!(
+                    "no {} {number_type} number is on sale with {filter}; nothing was bought",
+                    choose.country
+                ),
             ),
-        )));
+        ));
     }
     // Not always the first: two buyers at the same time would want the same one.
     let chosen = app.random.below(offers.len() as u64);

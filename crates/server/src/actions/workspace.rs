@@ -73,7 +73,8 @@ pub async fn workspace_patch(
                 return Ok(before);
             }
             if after.settings.fallback != before.settings.fallback {
-                chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())?;
+                chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())
+                    .map_err(|failure| failure.in_field("fallback.targets"))?;
             }
             patch.secrets.store(tx, &keyring, caller.workspace, now)?;
             let after = workspace_update(tx, &after, now).map_err(|error| name_taken(error, &after.name))?;
@@ -87,6 +88,12 @@ pub async fn workspace_patch(
         .await?;
     app.nudges.build_routes.notify_one();
     Ok(changed)
+}
+
+/// How national numbers are understood in a workspace, for suggestions.
+pub async fn default_country(app: &Shared, workspace: WorkspaceId) -> Result<Option<Country>, Failure> {
+    let found = app.database.read(move |read| workspace_find(read, workspace)).await?;
+    Ok(found.and_then(|workspace| workspace.settings.default_country))
 }
 
 impl WorkspacePatch {

@@ -18,14 +18,15 @@ use utoipa_axum::routes;
 use super::body::Query;
 use super::error::Problem;
 use super::fields::Json;
-use super::json_answer;
 use super::list::{ListKey, Page, PageRequest};
 use super::path::Path;
 use super::router::Routes;
 use super::routes::{DecisionOut, StepOut, time_parse};
 use super::schema::{self, time, time_opt};
+use super::{json_answer, json_answer_tagged};
 use crate::actions::Caller;
 use crate::actions::calls::{Call, CallEvent, CallFilter, CallPlace, NumberRef, call_find, call_list};
+use crate::actions::numbers::looks_like_a_number;
 use crate::app::Shared;
 
 /// The routes of calls.
@@ -201,7 +202,7 @@ impl FromStr for After {
 }
 
 fn number_parse(text: &str) -> Result<NumberRef, Refusal> {
-    if text.starts_with('+') {
+    if looks_like_a_number(text) {
         return text.parse().map(NumberRef::Digits);
     }
     text.parse().map(NumberRef::Id)
@@ -271,7 +272,7 @@ pub async fn find(
     let explained: Option<Explained> =
         call.decision.clone().and_then(|decision| serde_json::from_value(decision).ok());
     let asked = call.decision.as_ref().and_then(|decision| decision.get("asked")).cloned();
-    Ok(json_answer(&CallRecordOut {
+    Ok(json_answer_tagged(&CallRecordOut {
         call: (&call).into(),
         decision: explained.as_ref().map(|explained| (&explained.decision).into()),
         steps: explained.iter().flat_map(|explained| &explained.steps).map(Into::into).collect(),

@@ -99,6 +99,9 @@ async fn callouts_come_and_go_with_what_is_there(node: Arc<Node>) {
     "#]]);
     publish(&node, &agent).await;
     assert_eq!(kinds(&node).await, ["variant_deleted in sandbox"], "until the number is reassigned");
+    let told = node.get("/v1/callouts").await.json()["data"][0].clone();
+    assert_eq!(told["variants"][0]["name"], "Lyon", "the last version that had it knows its name");
+    assert!(told["message"].as_str().unwrap().ends_with("; reassign the numbers"), "{told}");
     assert_eq!(assign(Value::Null).await.status, 200);
     assert!(kinds(&node).await.is_empty());
 }

@@ -265,7 +265,7 @@ mod tests {
             json!({"endpoint": {"type": "sip", "uri": "tel:+1", "username": " ", "password": "hunter2\n", "ring_timeout_s": 1, "url": "x"}}),
             expect![[r#"
                 endpoint.uri url_scheme: `tel:+1` has the scheme `tel`; a SIP endpoint takes sip: or sips:
-                endpoint.username blank: is empty or only spaces; send a text, or null to clear the field
+                endpoint.username blank: is empty or only spaces; send some text
                 endpoint.password secret_whitespace: begins or ends with white space, which is seldom meant; copy it again without
                 endpoint.ring_timeout_s invalid_value: is `1`; expected a whole number from 5 to 120
                 endpoint.url unknown_field: there is no field `url`; did you mean `uri`?
@@ -285,8 +285,8 @@ mod tests {
             expect![[r#"
                 endpoint.password secret_masked: is what was shown of a secret, not the secret; leave the field out to keep the stored one, or send a new one
                 fallback.targets[0].type invalid_value: `fax` is no kind of target; it is one of sip, stream, phone
-                fallback.targets[0].number unknown_field: there is no field `number`; the fields here are type
-                fallback.message blank: is empty or only spaces; send a text, or null to clear the field
+                fallback.targets[0].number unknown_field: there is no field `number`; did you mean `phone_number`?
+                fallback.message blank: is empty or only spaces; send some text
             "#]],
         );
         check(
