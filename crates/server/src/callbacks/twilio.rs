@@ -20,7 +20,6 @@ use carriers::twilio::signature::{Algorithm, SETTINGS_HEADER, SIGNATURE_HEADER, 
 use domain::call::{CARRIER_CALL_ID_BYTES_MAX, Ingress};
 use domain::error::{Code, Refusal, shown};
 use domain::fallback::MESSAGE_DEFAULT;
-use domain::id::RequestId;
 use domain::number::E164;
 use domain::route::row::CallbackToken;
 use domain::route::{Found, RouteTable};
@@ -33,7 +32,7 @@ use tracing::{error, warn};
 
 use super::form::{BODY_BYTES_MAX, Form};
 use super::recent::CallIds;
-use crate::api::{PROBLEM_JSON, Problem, wait_where_over};
+use crate::api::{Problem, wait_where_over};
 use crate::app::Shared;
 use crate::twiml::Document;
 
@@ -255,14 +254,8 @@ impl Twilio {
     }
 
     fn refuse(&self, callback: &'static str, problem: Problem) -> Response {
-        let code = problem.code;
-        self.count(callback, code.as_str());
-        let request_id = RequestId::new(self.app.clock.now(), self.app.random.bits());
-        let headers = (*problem.headers).clone();
-        let body = serde_json::to_string(&problem.body(request_id.to_string()))
-            .expect("our own types always serialise");
-        let status = StatusCode::from_u16(code.http_status()).expect("a test checks the table");
-        (status, headers, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+        self.count(callback, problem.code.as_str());
+        problem.into_response()
     }
 
     fn count(&self, callback: &'static str, outcome: &'static str) {

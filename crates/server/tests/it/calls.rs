@@ -254,6 +254,10 @@ async fn rules_of_callers_hours_and_outage_mode_are_kept() {
             ("CA4", Some(Outcome::Announced)),
         ]
     );
+    for (call, _) in &kept {
+        let expected = (call.carrier_call_id != "CA4").then_some(crate::line::AGENT);
+        assert_eq!(call.route.map(|route| route.agent_id), expected, "{}", call.carrier_call_id);
+    }
 }
 
 #[tokio::test]

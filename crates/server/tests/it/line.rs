@@ -188,6 +188,10 @@ impl Line {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answered {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        assert!(header("x-request-id").is_some_and(|id| id.starts_with("req_")), "as every answer");
+        assert_eq!(header("x-content-type-options"), Some("nosniff"), "as every answer");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Answered { status, body: String::from_utf8(body.to_vec()).unwrap() }
     }

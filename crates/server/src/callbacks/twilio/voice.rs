@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::assignment::Assignment;
 use domain::call::{CallStatus, Ingress, Outcome};
 use domain::caller::Caller;
 use domain::endpoint::{Dial, Target, Webhook};
@@ -96,7 +97,8 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
         _ => (call.next_from(&decision, 0), None),
     };
     let kept = Entry {
-        route: decision.answering.as_ref().map(route),
+        // A call that its rules keep from the agent is the agent's call all the same.
+        route: decision.answering.as_ref().map(route).or_else(|| found.assignment.map(assigned)),
         outcome: next.outcome(),
         status: Some(CallStatus::Ringing),
         decision: asked,
@@ -416,6 +418,15 @@ fn route(answering: &Answering<'_>) -> Route {
         environment: answering.environment,
         variant_id: answering.variant().map(|variant| variant.id),
         version_id: Some(answering.running.version_id),
+    }
+}
+
+const fn assigned(assignment: Assignment) -> Route {
+    Route {
+        agent_id: assignment.agent_id,
+        environment: assignment.environment,
+        variant_id: assignment.variant_id,
+        version_id: None,
     }
 }
 
