@@ -142,6 +142,8 @@ const ASSIGNED: &str = "SELECT id, phone_number, environment, variant_id FROM nu
     WHERE agent_id = $1 AND status NOT IN ('failed', 'released') ORDER BY id LIMIT $2";
 const COUNT: &str = "SELECT status, count(*) FROM numbers WHERE workspace_id = $1 GROUP BY status";
 
+const COUNT: &str = "SELECT status, count(*) FROM numbers GROUP BY status";
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("numbers::FIND", Both::same(FIND)),
@@ -155,6 +157,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("numbers::UPDATE", Both::same(UPDATE)),
     ("numbers::WITH_SETTINGS", Both::same(WITH_SETTINGS)),
     ("numbers::ASSIGNED", Both::same(ASSIGNED)),
+    ("numbers::COUNT", Both::same(COUNT)),
     ("numbers::COUNT", Both::same(COUNT)),
 ];
 
@@ -470,4 +473,9 @@ pub fn number_update(tx: &Tx<'_>, number: &Number, now: Timestamp) -> Result<Num
     }
     tx.route_changed(RouteChange::Number(number.id));
     Ok(Number { revision: number.revision + 1, updated_at: now, ..number.clone() })
+}
+
+/// How many numbers are in each state. Reads every row, so ask seldom.
+pub fn number_count(read: &Read<'_>) -> Result<Vec<(NumberStatus, i64)>, DbError> {
+    read.query(COUNT, &[], |row| Ok((row.parse(0)?, row.read(1)?)))
 }

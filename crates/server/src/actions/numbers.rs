@@ -5,6 +5,7 @@
 
 use database::agents::agent_find;
 use database::deployments::deployment_running;
+use database::findings::finding_list_of_number;
 pub use database::numbers::{Number, NumberFilter};
 use database::numbers::{
     number_find, number_find_by_phone_number, number_list as select, number_update as update,
@@ -222,6 +223,7 @@ pub async fn number_readiness(
             let outage = workspace_find(read, workspace)?
                 .map(|workspace| workspace.settings.outage)
                 .unwrap_or_default();
+            let findings = finding_list_of_number(read, number.id)?;
             Ok(readiness(readiness::Facts {
                 status: number.status,
                 capabilities: number.capabilities,
@@ -229,6 +231,7 @@ pub async fn number_readiness(
                 assignment: number.assignment,
                 running: running.as_ref(),
                 outage,
+                findings: &findings,
             }))
         })
         .await

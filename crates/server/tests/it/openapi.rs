@@ -157,6 +157,23 @@ async fn pages_are_served(node: Arc<Node>) {
         assert!(!page.text.contains("<script"), "{path}");
     }
     assert_eq!(node.get("/docs/errors/no_such_code").await.status, 404);
+    // How things stand is asked again a little later, not at each scrape.
+    node.buy("US").await;
+    let metrics = async || node.send_as("", Method::GET, "/metrics", None, &[]).await.text;
+    assert!(metrics().await.contains("switchboard_numbers{status=\"active\"} 0"));
+    node.clock.advance(std::time::Duration::from_secs(20));
+    let text = metrics().await;
+    for figure in [
+        "switchboard_numbers{status=\"active\"} 1",
+        "switchboard_numbers{status=\"needs_review\"} 0",
+        "switchboard_purchases{state=\"active\"} 1",
+        "switchboard_findings{kind=\"drifted\"} 0",
+        "switchboard_purchases_locked 0",
+        "switchboard_database_up 1",
+        "switchboard_routes_stale 1",
+    ] {
+        assert!(text.contains(figure), "{figure}: {text}");
+    }
 }
 
 /// A path with ids of the right kind that nobody has.
