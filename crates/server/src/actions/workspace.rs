@@ -8,6 +8,7 @@ use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
 use domain::fallback::Fallback;
 use domain::hours::Zone;
+use domain::id::WorkspaceId;
 use domain::number::Country;
 use domain::permission::Permission;
 use serde_json::json;

@@ -300,7 +300,9 @@ impl<'a> Json<'a> {
             .iter()
             .map(|(key, value)| {
                 let short: String = key.chars().take(64).collect();
-                let json = Json { value, path: format!("{}.{short}", self.path), errors: self.errors };
+                let is_plain = short.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+                let place = if is_plain { format!(".{short}") } else { format!("[{short:?}]") };
+                let json = Json { value, path: format!("{}{place}", self.path), errors: self.errors };
                 read(key, &json).map(|value| (key.clone(), value))
             })
             .collect();

@@ -20,6 +20,7 @@ on_sqlite!(
     values_that_cannot_be_meant,
     what_is_missing_is_told_with_what_is_expected,
     every_refusal_of_a_field_names_it,
+    fields_that_lean_on_bad_ones_are_told_too,
     numbers_are_suggested_by_the_workspaces_country,
     addresses_that_do_not_exist,
     keys_that_open_nothing,
@@ -143,6 +144,31 @@ async fn every_refusal_of_a_field_names_it(node: Arc<Node>) {
     let event = [("last-event-id", "evt_x")];
     let refused = node.send_as(&node.owner_key, Method::GET, "/v1/events", None, &event).await;
     assert_eq!(refused.json()["errors"][0]["field"], "Last-Event-ID", "{}", refused.text);
+}
+
+/// What one field means may hang on another that is wrong; that hides no error that can be told without it.
+async fn fields_that_lean_on_bad_ones_are_told_too(node: Arc<Node>) {
+    let number = node.buy("US").await;
+    let path = format!("/v1/numbers/{}", number["id"].as_str().unwrap());
+    let week = json!({"week": {
+        "monday": [{"from": "17:00", "to": "09:00"}],
+        "tuesday": [{"from": "09:00", "to": "12:00"}, {"from": "11:00", "to": "13:00"}],
+        "friday": [{"from": "9", "to": "12:00"}],
+    }});
+    let fields = async |method, path: &str, body| {
+        let refused = node.send(method, path, body).await;
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        let errors = refused.json()["errors"].as_array().unwrap().clone();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields(Method::GET, "/v1/store/numbers?country=USA&area_code=4x5", None).await,
+        ["country", "area_code"]
+    );
+    assert_eq!(
+        fields(Method::PATCH, &path, Some(json!({"hours": week}))).await,
+        ["hours.week.monday", "hours.week.tuesday", "hours.week.friday[0].from"]
+    );
 }
 
 async fn numbers_are_suggested_by_the_workspaces_country(node: Arc<Node>) {

@@ -161,7 +161,7 @@ async fn questions_are_asked_properly(node: Arc<Node>) {
             },
             {
               "code": "invalid_value",
-              "detail": "`noon` is no moment; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z",
+              "detail": "`noon` is not a time; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z",
               "field": "at"
             },
             {

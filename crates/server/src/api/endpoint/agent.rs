@@ -176,7 +176,9 @@ fn kind(fields: &Fields<'_>) -> Option<EndpointKind> {
 
 /// Names and values that travel with a call: `call_parameters`, and a variant's `attributes`.
 pub fn parameters(json: &Json<'_>) -> Option<Parameters> {
-    let entries = json.entries(|_, json| json.text(|text| Ok(text.to_owned())))?;
+    let entries = json.entries(|name, json| {
+        json.text(|text| Parameters::check_entry(name, text).map(|()| text.to_owned()))
+    })?;
     json.check(Parameters::check(entries.into_iter().collect()))
 }
 
@@ -298,10 +300,11 @@ mod tests {
             "#]],
         );
         check(
-            json!({"endpoint": {"type": "carrier_pigeon", "uri": "x"}, "call_parameters": {"switchboard_x": "1"}}),
+            json!({"endpoint": {"type": "carrier_pigeon", "uri": "x"}, "call_parameters": {"switchboard_x": "1", "b c": "2"}}),
             expect![[r#"
                 endpoint.type invalid_value: `carrier_pigeon` is no endpoint type; it is one of sip, stream, phone, webhook
-                call_parameters invalid_value: the name `switchboard_x` begins with switchboard_, which is kept for what Switchboard itself sends; choose another
+                call_parameters["b c"] invalid_value: the name `b c` cannot travel in a SIP header; use a letter, then letters, digits, _ and -, at most 40 in all
+                call_parameters.switchboard_x invalid_value: the name `switchboard_x` begins with switchboard_, which is kept for what Switchboard itself sends; choose another
             "#]],
         );
         check(
