@@ -65,7 +65,7 @@ enum NumbersCommand {
     /// Buy one number: one of the search, or one that is chosen by country
     #[command(
         after_help = "The purchase happens at most once, whatever fails: the Idempotency-Key that is printed belongs to it. When in doubt, run the \
-                      same command again with that --idempotency-key and see the same purchase.\n\n\
+                      same command again with that --idempotency-key (and with the printed quote instead of the number) and see the same purchase.\n\n\
                       Examples:\n  switchboard numbers buy +14155550186 --label Reception\n  \
                       switchboard numbers buy --country US --area-code 415 --max-monthly-price 2.00\n  \
                       switchboard numbers buy --country FR --max-monthly-price 2.00 --agent Support --environment live"
@@ -371,7 +371,18 @@ async fn buy(remote: &Remote, args: BuyArgs, json: bool) -> Result<(), Failure> 
         }
     };
     let quote = match args.quote {
-        Some(number) if number.starts_with('+') => Some(quote_of(remote, &number).await?),
+        Some(number) if number.starts_with('+') && args.idempotency_key.is_some() => {
+            return Err(Failure::Usage(
+                "an earlier purchase is seen again with the quote that was printed with its key, not with the number"
+                    .to_owned(),
+            ));
+        }
+        Some(number) if number.starts_with('+') => {
+            let quote = quote_of(remote, &number).await?;
+            // A later search would give another quote, and the key belongs to this one.
+            note(&format!("Quote: {quote}"));
+            Some(quote)
+        }
         quote => quote,
     };
     put("quote_id", quote);
