@@ -9,7 +9,7 @@ use std::time::Duration;
 use database::Read;
 use database::findings::finding_count;
 use database::meta::purchases_locked;
-use database::numbers::number_count;
+use database::numbers::number_count_all;
 use database::purchases::{purchase_count, purchase_list_open};
 use domain::number::NumberStatus;
 use domain::purchase::PurchaseState;
@@ -163,7 +163,7 @@ impl Gauges {
 
 fn ask(read: &Read<'_>) -> Result<Asked, database::DbError> {
     Ok(Asked {
-        numbers: number_count(read)?,
+        numbers: number_count_all(read)?,
         purchases: purchase_count(read)?,
         oldest: purchase_list_open(read, None, 1)?.first().map(|purchase| purchase.created_at),
         locked: purchases_locked(read)?.is_some(),
