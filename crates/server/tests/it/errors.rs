@@ -101,6 +101,12 @@ async fn what_is_missing_is_told_with_what_is_expected(node: Arc<Node>) {
         assert!(told["code"] == "required" && detail.starts_with("is missing; "), "{path}: {detail}");
         assert!(detail.contains(part), "{path}: {detail}");
     }
+    let read = node.get("/v1/store/numbers?limit=x&type=y").await.json();
+    let told = read["detail"].as_str().unwrap();
+    assert!(
+        told.contains("3 errors") && !told.contains("changed"),
+        "a reader changes nothing anyway: {told}"
+    );
     // Nothing of what was tried to find that out stays behind.
     let answer = node.send(Method::PUT, &place, Some(json!({}))).await.json();
     assert_eq!(answer["errors"].as_array().unwrap().len(), 2, "{answer}");
@@ -284,7 +290,7 @@ async fn addresses_that_do_not_exist(node: Arc<Node>) {
         (Method::GET, "/v1/numbers/agt_01kb5x3a7m0000000000000000", 404, "not_found", "num_"),
         (Method::GET, "/v1/numbers/+999", 404, "not_found", "E.164"),
         (Method::GET, "/v1/numbers/%ff", 400, "invalid_utf8", "percent-encode"),
-        (Method::POST, "/v1/workspace", 405, "method_not_allowed", "POST"),
+        (Method::POST, "/v1/workspace", 405, "method_not_allowed", "it takes GET"),
         (Method::GET, "/v1/numbers?limit=100000", 422, "limit_range", "1 to 200"),
         (Method::GET, "/v1/numbers?limit=-1", 422, "limit_range", "1 to 200"),
         (Method::GET, "/v1/numbers?limt=5", 422, "unknown_field", "did you mean `limit`?"),
