@@ -490,7 +490,10 @@ impl std::str::FromStr for NumberRef {
         // Numbers that the carrier gave us are found even where the numbering plan that we know has no room for them.
         match E164::from_carrier(text) {
             Some(number) => Ok(NumberRef::PhoneNumber(number)),
-            None => E164::parse(text, None).map(NumberRef::PhoneNumber),
+            None => E164::parse(text, None).map(NumberRef::PhoneNumber).map_err(|refusal| {
+                let detail = format!("{} A number is named by its id, or in E.164 form", refusal.detail);
+                Refusal::new(refusal.code, detail)
+            }),
         }
     }
 }
