@@ -491,7 +491,7 @@ impl std::str::FromStr for NumberRef {
         match E164::from_carrier(text) {
             Some(number) => Ok(NumberRef::PhoneNumber(number)),
             None => E164::parse(text, None).map(NumberRef::PhoneNumber).map_err(|refusal| {
-                let detail = format!("{} A number is named by its id, or in E.164 form", refusal.detail);
+                let detail = format!("{} (a number is named by its id, or in E.164 form)", refusal.detail);
                 Refusal::new(refusal.code, detail)
             }),
         }
