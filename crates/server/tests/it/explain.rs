@@ -166,7 +166,7 @@ async fn questions_are_asked_properly(node: Arc<Node>) {
             },
             {
               "code": "wrong_type",
-              "detail": "is the text `yes`; expected true or false",
+              "detail": "is the string `yes`; expected true or false",
               "field": "draft"
             },
             {
