@@ -5,10 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::error::Code;
@@ -56,7 +56,7 @@ pub async fn answer(State(app): State<Shared>, mut request: Request, next: Next)
     };
 
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
-        complete(&mut problem, &method, response.headers());
+        complete(&mut problem, &method);
         response = write_problem(problem, response, request_id);
     }
     let headers = response.headers_mut();
@@ -68,15 +68,8 @@ pub async fn answer(State(app): State<Shared>, mut request: Request, next: Next)
     response
 }
 
-/// What only the whole request tells: which methods there are, and that a reader changes nothing anyway.
-fn complete(problem: &mut Problem, method: &Method, headers: &HeaderMap) {
-    if problem.code == Code::MethodNotAllowed
-        && let Some(allowed) = headers.get(ALLOW).and_then(|allowed| allowed.to_str().ok())
-    {
-        let allowed = allowed.replace(',', ", ");
-        problem.detail =
-            problem.detail.replace("the Allow header says what it takes", &format!("it takes {allowed}"));
-    }
+/// A reader changes nothing anyway.
+fn complete(problem: &mut Problem, method: &Method) {
     if *method == Method::GET {
         problem.detail = problem.detail.replace("; nothing was changed", "");
     }

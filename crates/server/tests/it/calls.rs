@@ -310,7 +310,7 @@ async fn statuses_are_kept_in_whatever_order_they_come() {
     assert_eq!(kept.len(), 2);
     let call = &kept.iter().find(|(call, _)| call.carrier_call_id == "CA1").unwrap().0;
     assert_eq!((call.status, call.duration_s, call.timeline_count), (CallStatus::Completed, Some(49), 6));
-    assert_eq!(call.ended_at.unwrap().to_string(), "2026-11-23T15:31:00Z");
+    assert_eq!(call.ended_at.unwrap().to_string(), "2026-11-23T15:31:00.999Z");
     let orphan = &kept.iter().find(|(call, _)| call.carrier_call_id == "CA-never-heard-of").unwrap().0;
     assert_eq!((orphan.status, orphan.decision.is_none()), (CallStatus::Completed, true));
     let workspace = line.workspace;

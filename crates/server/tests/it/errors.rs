@@ -290,7 +290,7 @@ async fn addresses_that_do_not_exist(node: Arc<Node>) {
         (Method::GET, "/v1/numbers/agt_01kb5x3a7m0000000000000000", 404, "not_found", "num_"),
         (Method::GET, "/v1/numbers/+999", 404, "not_found", "E.164"),
         (Method::GET, "/v1/numbers/%ff", 400, "invalid_utf8", "percent-encode"),
-        (Method::POST, "/v1/workspace", 405, "method_not_allowed", "it takes GET"),
+        (Method::POST, "/v1/workspace", 405, "method_not_allowed", "POST"),
         (Method::GET, "/v1/numbers?limit=100000", 422, "limit_range", "1 to 200"),
         (Method::GET, "/v1/numbers?limit=-1", 422, "limit_range", "1 to 200"),
         (Method::GET, "/v1/numbers?limt=5", 422, "unknown_field", "did you mean `limit`?"),
