@@ -4,8 +4,9 @@
 //! with the counts and the SHA-256 of all before it. It is taken from one consistent state while the
 //! database goes on working. Secrets stay sealed in it: without the key file they are lost.
 //!
-//! A restored database buys nothing until what the carrier has was compared with it ([`crate::meta`]), and
-//! purchases that were under way are marked, since they may have gone on after the backup was made.
+//! A restored database buys nothing and gives nothing back until what the carrier has was compared with it ([`crate::meta`]).
+//! Purchases that were under way are marked, since they may have gone on after the backup was made; releases that were scheduled
+//! are taken back, since a person may have done so after it was made, and nobody would be asked again.
 
 mod tables;
 
@@ -17,16 +18,19 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use domain::event::EventKind;
+use domain::number::NumberStatus;
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use self::tables::{Kind, TABLES, Table};
-use crate::audit;
+use crate::audit::{self, Change};
 use crate::engine::{Address, Both, Database, Read, Settings, Tx};
 use crate::error::DbError;
 use crate::meta;
 use crate::migrations::SCHEMA_VERSION;
+use crate::numbers::{Number, number_to_release, number_update};
 use crate::value::{Cell, FromCell as _, Row, Value};
 use crate::workspaces;
 
@@ -296,6 +300,9 @@ impl<'p> Lines<'p> {
 /// Rows sent to the database at once.
 const ROWS_AT_ONCE: usize = 1024;
 
+/// Numbers whose release is taken back at once.
+const NUMBERS_AT_ONCE: u32 = 500;
+
 /// Writes all rows of a backup into an empty database.
 fn insert_all(tx: &Tx<'_>, path: &Path) -> Result<Backup, DbError> {
     let kept: i64 = tx.query_one(IS_EMPTY, &[], |row| row.read(0))?;
@@ -329,7 +336,36 @@ fn insert_all(tx: &Tx<'_>, path: &Path) -> Result<Backup, DbError> {
         backup.manifest.created_at
     );
     meta::purchases_lock(tx, &why)?;
+    releases_take_back(tx, backup.manifest.created_at)?;
     Ok(backup)
+}
+
+/// Keeps every number that was to be given back: whether that was taken back since, the backup does not know.
+fn releases_take_back(tx: &Tx<'_>, made_at: Timestamp) -> Result<(), DbError> {
+    let now = meta::clock(tx)?;
+    loop {
+        let scheduled = number_to_release(tx, Timestamp::MAX, NUMBERS_AT_ONCE)?;
+        if scheduled.is_empty() {
+            return Ok(());
+        }
+        for before in scheduled {
+            let after = Number { status: NumberStatus::Active, hold: None, ..before.clone() };
+            number_update(tx, &after, now)?;
+            tx.record(&Change {
+                workspace: before.workspace,
+                at: now,
+                actor: "system:backup_restore",
+                action: "number.release_cancel",
+                target: before.id.to_string(),
+                before: Some(serde_json::json!({"status": before.status.as_str()})),
+                after: Some(
+                    serde_json::json!({"status": after.status.as_str(), "backup_of": made_at.to_string()}),
+                ),
+                request_id: None,
+                event: Some(EventKind::NumberReleaseCancelled),
+            })?;
+        }
+    }
 }
 
 impl Database {

@@ -20,7 +20,7 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// An answer that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The SHA-256 of the request that it answers.
+    /// A keyed fingerprint of the request that it answers: method, address, condition and body.
     pub body_hash: Vec<u8>,
     /// Its HTTP status.
     pub status: u16,

@@ -20,6 +20,9 @@ const CLOCK: Both = Both {
     postgres: "SELECT clock_timestamp()",
 };
 
+/// The clock of a database server, which is another's; nothing where the database is a file of ours.
+const SERVER_CLOCK: Both = Both { sqlite: "SELECT NULL", postgres: "SELECT clock_timestamp()" };
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("meta::READ", Both::same(READ)),
@@ -27,6 +30,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("meta::CLEAR", Both::same(CLEAR)),
     ("meta::TOUCH", Both::same(TOUCH)),
     ("meta::CLOCK", CLOCK),
+    ("meta::SERVER_CLOCK", SERVER_CLOCK),
 ];
 
 const PURCHASES_LOCKED: &str = "purchases_locked";
@@ -67,6 +71,11 @@ pub fn reconciled_at(read: &Read<'_>) -> Result<Option<Timestamp>, DbError> {
 /// What the database's own clock shows, to compare with ours.
 pub fn clock(read: &Read<'_>) -> Result<Timestamp, DbError> {
     read.query_one(read.pick(CLOCK), &[], |row| row.read(0))
+}
+
+/// What the database server's clock shows, by which nodes can agree. None for SQLite, which has only this machine's.
+pub fn server_clock(read: &Read<'_>) -> Result<Option<Timestamp>, DbError> {
+    read.query_one(read.pick(SERVER_CLOCK), &[], |row| row.read(0))
 }
 
 impl Database {

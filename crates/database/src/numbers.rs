@@ -77,6 +77,15 @@ pub struct Number {
     pub updated_at: Timestamp,
 }
 
+impl Number {
+    /// Whether calls to it are routed: also while a person is asked, if the carrier has sold it to us, since it rings here then.
+    pub fn takes_calls(&self) -> bool {
+        let is_bought = self.carrier_number_id.is_some();
+        self.status.takes_calls()
+            || is_bought && matches!(self.status, NumberStatus::Ordering | NumberStatus::NeedsReview)
+    }
+}
+
 /// Which numbers to list. The default is: all.
 #[derive(Debug, Clone, Default)]
 pub struct NumberFilter {
@@ -123,7 +132,7 @@ const LIST: &str = select!("WHERE workspace_id = $1 AND id > $2");
 const OF_INGRESS: &str =
     select!("WHERE ingress = $1 AND status NOT IN ('failed', 'released') ORDER BY phone_number");
 const TO_RELEASE: &str =
-    select!("WHERE status = 'release_scheduled' AND release_at <= $1 ORDER BY release_at LIMIT $2");
+    select!("WHERE release_at IS NOT NULL AND release_at <= $1 ORDER BY release_at LIMIT $2");
 const CREATE: &str = concat!(
     "INSERT INTO numbers (",
     columns!(),
@@ -343,7 +352,7 @@ pub fn number_each_of_ingress(
     read.query_each(OF_INGRESS, &[ingress.get().into()], |row| each(number(row)?))
 }
 
-/// Numbers whose hold has ended, in whatever workspace.
+/// Numbers whose hold has ended, in whatever workspace: `release_scheduled` and `releasing`.
 pub fn number_to_release(read: &Read<'_>, now: Timestamp, limit: u32) -> Result<Vec<Number>, DbError> {
     read.query(TO_RELEASE, &[now.into(), limit.into()], number)
 }

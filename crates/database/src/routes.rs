@@ -60,7 +60,8 @@ macro_rules! select_number {
     ($rest:literal) => {
         concat!(
             "SELECT ingress, phone_number, id, workspace_id, callback_token, agent_id, environment, variant_id, \
-             settings FROM numbers WHERE status IN ('active', 'release_scheduled') ",
+             settings FROM numbers WHERE (status IN ('active', 'release_scheduled', 'releasing') \
+             OR (status IN ('ordering', 'needs_review') AND carrier_number_id IS NOT NULL)) ",
             $rest
         )
     };

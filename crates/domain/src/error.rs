@@ -124,6 +124,7 @@ error_table! {
     UrlCredentials, "url_credentials", 422, None, "The URL holds a user name or password", "Remove it; use the fields for credentials.";
     UrlPort, "url_port", 422, None, "The URL's port is not allowed", "Use 443, 80 or a port from 1024 up, or ask the operator to add it to egress.allowed_ports.";
     UrlQuery, "url_query", 422, None, "A stream URL cannot have a query string", "Carriers drop it. Send values as `call_parameters` instead: they arrive in the stream's start message.";
+    DestinationBlocked, "destination_blocked", 422, None, "Calls are not sent on to this number", "Use a number of a country that the operator allows under egress.allowed_phone_countries; premium and satellite numbers never are.";
     AddressNotAllowed, "address_not_allowed", 422, None, "This address may not be reached", "Use a public address, or ask the operator to allow it under egress.allowed_addresses.";
     FallbackLoop, "fallback_loop", 422, None, "The fallback leads back to itself", "Remove the target named in `detail`.";
     FallbackTooLong, "fallback_too_long", 422, None, "The fallback chain is too long", "A call tries at most 5 targets, the agent's own included.";

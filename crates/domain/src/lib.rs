@@ -22,6 +22,7 @@
 //! | environment | `sandbox`, `pre_release`, `live`: each runs one version of each agent | [`environment`] |
 //! | assignment | number → agent + environment + variant (or none) | [`assignment`] |
 //! | callout | what was changed in variants and does not yet match what numbers do | [`assignment`] |
+//! | destination | a telephone number that calls are sent on to; which may be, and which never | [`destination`] |
 //! | fallback | where a call goes when the agent cannot take it | [`fallback`] |
 //! | readiness | whether a number can do its work now, and what is missing | [`readiness`] |
 //! | hours, caller rules | when a number answers as usual, and for whom | [`hours`], [`caller`] |
@@ -88,6 +89,7 @@ pub mod agent;
 pub mod assignment;
 pub mod call;
 pub mod caller;
+pub mod destination;
 pub mod difference;
 pub mod e164;
 pub mod endpoint;

@@ -83,7 +83,7 @@ impl Capabilities {
 
 crate::words! {
     /// The states of a number. `ordering` → `active` | `failed` | `needs_review`; `needs_review` → `active` | `failed`;
-    /// `active` ⇄ `release_scheduled` → `released`.
+    /// `active` ⇄ `release_scheduled` → `releasing` → `released`.
     NumberStatus, "number status" {
         /// Being bought; not charged for yet, as far as is known.
         Ordering = "ordering",
@@ -95,6 +95,8 @@ crate::words! {
         NeedsReview = "needs_review",
         /// To be given back when the hold ends; still answers until then.
         ReleaseScheduled = "release_scheduled",
+        /// The hold has ended and the carrier is told; cannot be kept any more, and answers until it is gone.
+        Releasing = "releasing",
         /// Given back at the carrier.
         Released = "released",
     }
@@ -103,19 +105,20 @@ crate::words! {
 impl NumberStatus {
     /// Whether a number may go from this state to that one.
     pub const fn may_become(self, next: NumberStatus) -> bool {
-        use NumberStatus::{Active, Failed, NeedsReview, Ordering, ReleaseScheduled, Released};
+        use NumberStatus::{Active, Failed, NeedsReview, Ordering, ReleaseScheduled, Released, Releasing};
         matches!(
             (self, next),
             (Ordering, Active | Failed | NeedsReview)
                 | (NeedsReview, Active | Failed)
                 | (Active, ReleaseScheduled)
-                | (ReleaseScheduled, Active | Released)
+                | (ReleaseScheduled, Active | Releasing)
+                | (Releasing, Released)
         )
     }
 
     /// Whether calls to a number in this state are routed.
     pub const fn takes_calls(self) -> bool {
-        matches!(self, NumberStatus::Active | NumberStatus::ReleaseScheduled)
+        matches!(self, NumberStatus::Active | NumberStatus::ReleaseScheduled | NumberStatus::Releasing)
     }
 
     /// Whether the number is, or may be, ours at the carrier: then no other row may claim it.
@@ -181,13 +184,19 @@ mod tests {
 
     #[test]
     fn states_lead_only_where_they_may() {
-        use NumberStatus::{Active, Failed, Ordering, ReleaseScheduled, Released};
+        use NumberStatus::{Active, Failed, Ordering, ReleaseScheduled, Released, Releasing};
         assert!(
             Ordering.may_become(Active)
                 && Active.may_become(ReleaseScheduled)
                 && ReleaseScheduled.may_become(Active)
         );
         assert!(!Active.may_become(Released), "nothing is released without a hold");
+        assert!(
+            ReleaseScheduled.may_become(Releasing)
+                && !ReleaseScheduled.may_become(Released)
+                && !Releasing.may_become(Active),
+            "the carrier is told only of what is decided for good"
+        );
         for &end in &[Failed, Released] {
             assert!(NumberStatus::ALL.iter().all(|&next| !end.may_become(next)), "{end} is the end");
             assert!(!end.takes_calls() && !end.holds_the_number());

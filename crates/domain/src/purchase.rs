@@ -74,6 +74,8 @@ pub const DEFERRAL_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Up to how many times [`Schedule::retry`] the pause between tries grows.
 const RETRY_FACTOR_MAX: u32 = 60;
+/// How far apart looks are at least, where the schedule has them that far apart: then one listing that lags is not seen twice.
+const LOOKS_APART_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Default for Schedule {
     fn default() -> Self {
@@ -376,10 +378,15 @@ impl Progress {
         let since = self.ambiguous_since.unwrap_or(now);
         // A look that comes before its time (the one at once after "not available") does not use up the schedule.
         let due = |look: u32| schedule.look_ups.get(look as usize).map(|&delay| after(since, delay));
-        while due(self.looks).is_some_and(|at| at <= now) {
-            self.looks += 1;
-        }
+        let is_due = due(self.looks).is_some_and(|at| at <= now);
+        self.looks += u32::from(is_due);
         if let Some(next_look) = due(self.looks) {
+            // Looks that should have been long ago are not made up for by one look now, nor by several at once.
+            let next_look = if is_due {
+                next_look.max(after(now, apart(&schedule.look_ups, self.looks)))
+            } else {
+                next_look
+            };
             // "Not available" on the only request ever sent, and the account does not have it: somebody else was faster. One
             // scheduled look makes sure, since listings lag.
             if self.posts <= 1 && self.reason == Some(Reason::Unavailable) && self.looks >= 1 {
@@ -414,7 +421,8 @@ impl Progress {
         let since = self.ambiguous_since.unwrap_or(now);
         self.looks += 1;
         if let Some(&delay) = schedule.late_looks.get(self.looks as usize) {
-            self.wake_at = Some(after(since, delay).max(now));
+            // Also after a time in which nobody looked, or by another clock: looks that follow each other at once are one look.
+            self.wake_at = Some(after(since, delay).max(after(now, apart(&schedule.late_looks, self.looks))));
         } else {
             let told = [Reason::NotOurPurchase, Reason::Unavailable, Reason::PriceChanged];
             self.fail(
@@ -423,6 +431,12 @@ impl Progress {
             );
         }
     }
+}
+
+/// How far apart a look is from the one before, at least.
+fn apart(looks: &[Duration], look: u32) -> Duration {
+    let at = |look: u32| looks.get(look as usize).copied().unwrap_or_default();
+    at(look).saturating_sub(look.checked_sub(1).map(at).unwrap_or_default()).min(LOOKS_APART_MAX)
 }
 
 fn after(start: Timestamp, delay: Duration) -> Timestamp {

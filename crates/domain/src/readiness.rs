@@ -158,6 +158,12 @@ fn inbound(facts: Facts<'_>) -> Ready {
             "the number is to be given back and answers until then; keep it with POST /v1/numbers/{id}/release/cancel",
         ));
     }
+    if facts.status == NumberStatus::Releasing {
+        notes.push(reason(
+            ReasonCode::ReleaseScheduled,
+            "the number is being given back at the carrier and cannot be kept any more; it answers until it is gone",
+        ));
+    }
     let ready = missing.is_empty();
     missing.append(&mut notes);
     Ready { ready, reasons: missing }
@@ -194,7 +200,7 @@ fn sms(facts: Facts<'_>) -> Ready {
 
 fn not_ours(status: NumberStatus) -> Option<Reason> {
     Some(match status {
-        NumberStatus::Active | NumberStatus::ReleaseScheduled => return None,
+        NumberStatus::Active | NumberStatus::ReleaseScheduled | NumberStatus::Releasing => return None,
         NumberStatus::Ordering => {
             reason(ReasonCode::Ordering, "the number is being bought; this usually takes a few seconds")
         }

@@ -19,6 +19,7 @@ use anyhow::Context as _;
 use database::{Database, DbError, Keyring};
 use domain::id::WorkspaceId;
 use domain::workspace::WorkspaceSettings;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 pub use self::gauges::Gauges;
@@ -79,6 +80,8 @@ pub struct App {
     pub egress: Arc<Egress>,
     /// Whether the database has confirmed that the key is its key; not yet where it was down at the start.
     pub key_is_checked: AtomicBool,
+    /// Cancelled when the database says that the key is not its key: then the program ends.
+    pub key_is_wrong: CancellationToken,
 }
 
 /// How the app is handed around.
@@ -152,8 +155,9 @@ impl App {
             routes: Arc::new(Routes::new(clock.clone())),
             routes_disk: Arc::new(Disk::new(config.data_dir.clone())),
             recorder: Recorder::new(&metrics),
-            egress: Arc::new(Egress::new(&config.egress)?),
+            egress: Arc::new(Egress::new(&config.egress)?.selling(config.store.prices.keys().copied())),
             key_is_checked: AtomicBool::new(true),
+            key_is_wrong: CancellationToken::new(),
             config: Arc::new(config),
             clock,
             random,
@@ -164,6 +168,23 @@ impl App {
             gauges: Gauges::new(&metrics),
             metrics,
         }))
+    }
+
+    /// Asks the database whether the key is its key, where that is not known because it was away at the start. Another key must
+    /// not seal anything here, and cannot open what calls need: then the program is told to end.
+    pub async fn check_key(&self) -> anyhow::Result<()> {
+        if self.key_is_checked.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let checked = self.database.check_key(&self.keyring).await;
+        if let Err(why @ DbError::WrongKey { .. }) = &checked {
+            error!("this node ends, so that others take its calls: {why}");
+            self.key_is_wrong.cancel();
+        }
+        checked?;
+        self.create_default_workspace().await?;
+        self.key_is_checked.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn create_default_workspace(&self) -> anyhow::Result<()> {

@@ -14,6 +14,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
 
     /// Time since some fixed moment: never goes back. For measuring durations.
     fn monotonic(&self) -> Duration;
+
+    /// The clock of the database server, as it has just told it, to hold against ours. None where it is ours.
+    fn server(&self, told: Option<Timestamp>) -> Option<Timestamp> {
+        told
+    }
 }
 
 /// The machine's own clocks.
@@ -52,12 +57,20 @@ impl Clock for SystemClock {
 pub struct TestClock {
     wall_ms: AtomicI64,
     monotonic_ms: AtomicU64,
+    server_ms: AtomicI64,
 }
+
+/// No clock of a server stands beside the test's.
+const NO_SERVER: i64 = i64::MIN;
 
 impl TestClock {
     /// A clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { wall_ms: AtomicI64::new(now.as_millisecond()), monotonic_ms: AtomicU64::new(0) }
+        Self {
+            wall_ms: AtomicI64::new(now.as_millisecond()),
+            monotonic_ms: AtomicU64::new(0),
+            server_ms: AtomicI64::new(NO_SERVER),
+        }
     }
 
     /// Lets `by` pass on both clocks.
@@ -71,12 +84,23 @@ impl TestClock {
     pub fn wall_set(&self, now: Timestamp) {
         self.wall_ms.store(now.as_millisecond(), Ordering::SeqCst);
     }
+
+    /// Sets what the database server's clock shows. Until then the test's clock stands for that one too.
+    pub fn server_set(&self, now: Timestamp) {
+        self.server_ms.store(now.as_millisecond(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.wall_ms.load(Ordering::SeqCst))
             .expect("only ever set from a timestamp, and advanced by what tests need")
+    }
+
+    fn server(&self, _: Option<Timestamp>) -> Option<Timestamp> {
+        let server_ms = self.server_ms.load(Ordering::SeqCst);
+        (server_ms != NO_SERVER)
+            .then(|| Timestamp::from_millisecond(server_ms).expect("set from a timestamp"))
     }
 
     fn monotonic(&self) -> Duration {

@@ -14,7 +14,7 @@ mod network;
 mod secret;
 mod unsafe_combinations;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -329,6 +329,9 @@ pub struct Egress {
     pub allowed_addresses: Vec<AllowedAddress>,
     /// Ports below 1024 that may be reached besides 80 and 443.
     pub allowed_ports: Vec<u16>,
+    /// The countries that calls may be sent on to over the telephone network; absent: those in which the store sells, and the
+    /// workspace's own.
+    pub allowed_phone_countries: Option<BTreeSet<Country>>,
     /// Accept unencrypted `ws:` and `http:` URLs to loopback addresses. For the demo.
     pub danger_plain_to_loopback: bool,
 }

@@ -39,6 +39,13 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     let patience = Duration::from_millis(app.config.drain_timeout_ms);
     background::start(&app).await;
+    let (refused, told) = (app.key_is_wrong.clone(), stop.clone());
+    app.tasks.spawn("stop_on_wrong_key", async move {
+        tokio::select! {
+            () = refused.cancelled() => told.cancel(),
+            () = told.cancelled() => {}
+        }
+    });
     let router = router(&app);
     let stopping = stop.clone();
     let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
@@ -60,6 +67,10 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
     }
     app.database.close().await;
     info!("stopped");
+    anyhow::ensure!(
+        !app.key_is_wrong.is_cancelled(),
+        "the encryption key is not the database's key; see the log for both fingerprints"
+    );
     outcome.context("failed to serve")
 }
 

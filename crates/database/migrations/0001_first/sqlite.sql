@@ -203,18 +203,18 @@ CREATE TABLE numbers (
     PRIMARY KEY (id),
     CHECK (number_type IN ('local', 'toll_free', 'mobile', 'national')),
     CHECK (source IN ('store')),
-    CHECK (status IN ('ordering', 'active', 'failed', 'needs_review', 'release_scheduled', 'released')),
+    CHECK (status IN ('ordering', 'active', 'failed', 'needs_review', 'release_scheduled', 'releasing', 'released')),
     CHECK (environment IN ('sandbox', 'pre_release', 'live')),
     CHECK ((agent_id IS NULL) = (environment IS NULL)),
     CHECK (variant_id IS NULL OR agent_id IS NOT NULL),
-    CHECK ((status = 'release_scheduled') = (release_at IS NOT NULL))
+    CHECK ((status IN ('release_scheduled', 'releasing')) = (release_at IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX numbers_owner ON numbers (ingress, phone_number) WHERE status NOT IN ('failed', 'released');
 CREATE UNIQUE INDEX numbers_callback_token ON numbers (callback_token);
 CREATE INDEX numbers_workspace ON numbers (workspace_id, id);
 CREATE INDEX numbers_phone_number ON numbers (workspace_id, phone_number);
 CREATE INDEX numbers_agent ON numbers (agent_id, environment, id);
-CREATE INDEX numbers_release ON numbers (release_at) WHERE status = 'release_scheduled';
+CREATE INDEX numbers_release ON numbers (release_at) WHERE release_at IS NOT NULL;
 
 -- Purchases: the durable intent to buy one exact number. `progress` is the state machine's own; `state` and `wake_at` repeat it for queries.
 -- `fence` grows with each lease, so that a worker that lost its lease changes nothing. `restored`: found in a backup, so that what it knows may be old.

@@ -11,7 +11,7 @@ use database::calls::{CallEvent, CallReport, call_report};
 use database::events::event_list;
 use database::idempotency::{Answer, Slot, idempotency_keep};
 use database::meta;
-use database::numbers::{Number, number_find, number_update};
+use database::numbers::{Number, number_find, number_to_release, number_update};
 use database::purchases::{BudgetRefusal, Limits, purchase_claim, purchase_create, purchase_find};
 use database::routes::{RouteUpdate, route_rows_since, route_version};
 use database::secrets::{secret_create, secret_open};
@@ -20,13 +20,14 @@ use domain::call::{CallStatus, Ingress};
 use domain::environment::Environment;
 use domain::event::EventKind;
 use domain::id::{AgentId, CallId, NumberId, PurchaseId, SecretId};
-use domain::number::NumberStatus;
+use domain::number::{NumberStatus, ReleaseHold};
 use expect_test::expect;
 use jiff::SignedDuration;
 
 crate::on_both_engines!(
     a_backup_holds_every_table_and_column,
     a_restored_database_is_the_same,
+    a_restored_release_waits_for_a_person,
     a_backup_moves_between_engines,
     backups_under_writes_are_whole,
     a_broken_backup_is_refused,
@@ -198,6 +199,27 @@ async fn a_restored_database_is_the_same(arena: Arena) {
     assert!(matches!(again, Err(DbError::Refused(_))), "an older backup is never replaced");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains("12345678"), "secrets stay sealed");
+}
+
+/// The backup cannot know whether somebody kept the number after it was made.
+async fn a_restored_release_waits_for_a_person(arena: Arena) {
+    furnish(&arena.database).await;
+    let hold = ReleaseHold { requested_at: at(10), release_at: at(20) };
+    let held = Number { status: NumberStatus::ReleaseScheduled, hold: Some(hold), ..number(7) };
+    arena.database.write(move |tx| keep(tx, std::slice::from_ref(&held))).await.unwrap();
+    let path = arena.folder.path().join("backup.jsonl");
+    arena.database.backup_create(&path, at(50)).await.unwrap();
+    let (restored, _) = Database::backup_restore(arena.empty(arena.engine).await, &path).await.unwrap();
+    let found = restored
+        .read(|read| {
+            assert!(number_to_release(read, at(1_000_000), 10)?.is_empty(), "nothing is to be given back");
+            Ok((number_find(read, HOME, NumberId::from_bits(7))?.unwrap(), event_list(read, HOME, 0, 100)?))
+        })
+        .await
+        .unwrap();
+    assert_eq!((found.0.status, found.0.hold), (NumberStatus::Active, None));
+    assert_eq!(found.1.last().unwrap().event.kind, EventKind::NumberReleaseCancelled, "and it is told");
+    restored.close().await;
 }
 
 async fn a_backup_moves_between_engines(arena: Arena) {

@@ -94,8 +94,16 @@ async fn set_up(arena: &Arena) {
                 "12345678",
                 at(0),
             )?;
-            let ordering = Number { status: NumberStatus::Ordering, ..number(3) };
-            keep(tx, &[assigned(1), number(2), ordering])
+            let not_yet = |n| Number { carrier_number_id: None, ..number(n) };
+            let ordering = Number { status: NumberStatus::Ordering, ..not_yet(3) };
+            let unknown = Number { status: NumberStatus::NeedsReview, ..not_yet(4) };
+            // The carrier has sold it to us, so it rings here, whatever a person is asked about it.
+            let bought = Number {
+                status: NumberStatus::NeedsReview,
+                carrier_number_id: Some("PN5".into()),
+                ..number(5)
+            };
+            keep(tx, &[assigned(1), number(2), ordering, unknown, bought])
         })
         .await
         .unwrap();
@@ -110,6 +118,7 @@ async fn all_rows_are_loaded(arena: Arena) {
         [
             "number 0 +14155550001 Some((1, Some(1)))",
             "number 0 +14155550002 Some((2, None))",
+            "number 0 +14155550005 Some((5, None))",
             "running 1 live Some((1, \"Réception 1\"))",
             "secret 1 true",
             "workspace 1 Some(None)",

@@ -114,7 +114,7 @@ fn every_state_meets_every_event() {
           post confirmed   -> confirmed, 1 sent, wakes 30 s: [Configure]
           found            -> confirmed, 1 sent, wakes 30 s: [Configure]
           found foreign    -> needs_review (not_our_purchase), 1 sent, wakes 3600 s: [AskPerson]
-          not found        -> ambiguous, 1 sent, wakes 120 s: []
+          not found        -> ambiguous, 1 sent, wakes 55 s: []
           look failed      -> ambiguous, 1 sent, wakes 35 s: []
           restored         -> ambiguous (restored), 3 sent, wakes 35 s: []
           unmoved by: post unavailable, post refused, post deferred, post ambiguous, configured, configure failed
@@ -124,7 +124,7 @@ fn every_state_meets_every_event() {
           post confirmed   -> confirmed, 2 sent, wakes 30 s: [Configure]
           found            -> confirmed, 2 sent, wakes 30 s: [Configure]
           found foreign    -> needs_review (not_our_purchase), 2 sent, wakes 3600 s: [AskPerson]
-          not found        -> ambiguous, 2 sent, wakes 120 s: []
+          not found        -> ambiguous, 2 sent, wakes 55 s: []
           look failed      -> ambiguous, 2 sent, wakes 35 s: []
           restored         -> ambiguous (restored), 3 sent, wakes 35 s: []
           unmoved by: post unavailable, post refused, post deferred, post ambiguous, configured, configure failed

@@ -238,6 +238,11 @@ impl RouteTable {
         self.shared.running.get(&(agent_id, environment))?.known.as_deref()
     }
 
+    /// A workspace's settings.
+    pub fn workspace(&self, id: WorkspaceId) -> Option<&WorkspaceSettings> {
+        self.shared.workspaces.get(&id)?.known.as_ref().map(|known| &known.settings)
+    }
+
     /// A secret's ciphertext.
     pub fn secret(&self, id: SecretId) -> Option<&[u8]> {
         self.shared.secrets.get(&id).map(|ciphertext| &**ciphertext)

@@ -5,9 +5,9 @@
 
 use database::agents::{self, Agent};
 use database::numbers::{self, NumberFilter};
-use database::{Keyring, Read, Tx, deployments};
+use database::{Read, Tx, deployments};
 use domain::agent::{Content, Draft, Language, Parameters};
-use domain::endpoint::{Address, Endpoint};
+use domain::endpoint::Endpoint;
 use domain::environment::Environment;
 use domain::error::{Code, Refusal};
 use domain::event::EventKind;
@@ -18,7 +18,8 @@ use domain::publishing::Running;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::secrets::NewSecrets;
+use super::endpoints::Place;
+use super::secrets::{NewSecrets, Sealer};
 use super::versions::Saved;
 use super::{Answer, Caller, Failure, IfMatch, Once, chains, endpoints};
 use crate::app::{Random, Shared};
@@ -65,14 +66,14 @@ pub struct DraftPatch {
 }
 
 impl DraftPatch {
-    /// Every address that it would have us connect to.
-    fn addresses(&self) -> Vec<(String, Address)> {
+    /// Everything that it would have us connect to.
+    fn places(&self) -> Vec<(String, Place)> {
         let mut found = Vec::new();
         if let Patch::Set(endpoint) = &self.endpoint {
-            endpoints::endpoint_addresses(endpoint, "endpoint", &mut found);
+            endpoints::endpoint_places(endpoint, "endpoint", &mut found);
         }
         if let Patch::Set(fallback) = &self.fallback {
-            endpoints::fallback_addresses(fallback, "fallback", &mut found);
+            endpoints::fallback_places(fallback, "fallback", &mut found);
         }
         found
     }
@@ -106,7 +107,7 @@ impl DraftPatch {
 pub(super) struct Edit<'a, 'c> {
     pub(super) tx: &'a Tx<'c>,
     pub(super) caller: &'a Caller,
-    pub(super) keyring: &'a Keyring,
+    pub(super) sealer: &'a Sealer,
     pub(super) random: &'a Random,
     pub(super) now: Timestamp,
 }
@@ -114,7 +115,7 @@ pub(super) struct Edit<'a, 'c> {
 impl Edit<'_, '_> {
     /// Seals and stores the secrets of a request.
     pub(super) fn seal(&self, secrets: &NewSecrets) -> Result<(), Failure> {
-        Ok(secrets.store(self.tx, self.keyring, self.caller.workspace, self.now)?)
+        Ok(secrets.store(self.tx, self.sealer, self.caller.workspace, self.now)?)
     }
 
     /// Writes what was edited, with its audit row and event, and publishes it where sandbox follows saves.
@@ -160,7 +161,7 @@ pub async fn agent_create(
     once: Once<AgentState>,
 ) -> Result<Answer<AgentState>, Failure> {
     caller.may(Permission::AgentsWrite)?;
-    endpoints::addresses_check(app, input.draft.addresses()).await?;
+    endpoints::places_check(app, caller.workspace, input.draft.places()).await?;
     edit(app, caller, move |edit| once.run(edit.tx, edit.caller, edit.now, || created(edit, &input))).await
 }
 
@@ -292,7 +293,7 @@ pub async fn draft_update(
     patch: DraftPatch,
 ) -> Result<Saved, Failure> {
     caller.may(Permission::AgentsWrite)?;
-    endpoints::addresses_check(app, patch.addresses()).await?;
+    endpoints::places_check(app, caller.workspace, patch.places()).await?;
     edit(app, caller, move |edit| {
         let before = load(edit.tx, edit.caller.workspace, id)?;
         if_match.check(before.agent.revision)?;
@@ -314,13 +315,13 @@ where
     T: Send + 'static,
     F: Fn(&Edit<'_, '_>) -> Result<T, Failure> + Send + 'static,
 {
-    let (caller, now, random, keyring) =
-        (caller.clone(), app.clock.now(), app.random.clone(), app.keyring.clone());
+    let (caller, now, random, sealer) =
+        (caller.clone(), app.clock.now(), app.random.clone(), Sealer::of(app));
     let done = app
         .database
         .try_write(move |tx| {
             tx.workspace_lock(caller.workspace)?;
-            work(&Edit { tx, caller: &caller, keyring: &keyring, random: &random, now })
+            work(&Edit { tx, caller: &caller, sealer: &sealer, random: &random, now })
         })
         .await?;
     app.nudges.build_routes.notify_one();

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use database::workspaces::workspace_find;
 use domain::endpoint::{Address, Dial, Endpoint, SecretRef, SipAuth, Target};
 use domain::error::{Code, Refusal};
 use domain::fallback::Fallback;
-use domain::id::SecretId;
+use domain::id::{SecretId, WorkspaceId};
+use domain::number::E164;
 
 use super::{Failure, FieldRefusal};
 use crate::app::Shared;
@@ -93,39 +95,68 @@ fn dial_kept(dial: &mut Dial, known: &[&Dial], path: &str) -> Result<(), Failure
     Ok(())
 }
 
-/// Every address that an endpoint would have us connect to, with its field's path.
-pub fn endpoint_addresses(endpoint: &Endpoint, path: &str, found: &mut Vec<(String, Address)>) {
+/// What a target would have us connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A host and port.
+    Address(Address),
+    /// A telephone number.
+    PhoneNumber(E164),
+}
+
+/// Everything that an endpoint would have us connect to, with its field's path.
+pub fn endpoint_places(endpoint: &Endpoint, path: &str, found: &mut Vec<(String, Place)>) {
     match endpoint {
-        Endpoint::Dial(dial) => dial_addresses(dial, path, found),
+        Endpoint::Dial(dial) => dial_places(dial, path, found),
         Endpoint::Webhook(webhook) => {
-            found.push((format!("{path}.webhook_url"), webhook.webhook_url.address()));
+            found.push((format!("{path}.webhook_url"), Place::Address(webhook.webhook_url.address())));
             if let Some(dial) = &webhook.default {
-                dial_addresses(dial, &format!("{path}.default"), found);
+                dial_places(dial, &format!("{path}.default"), found);
             }
         }
     }
 }
 
-/// Every address that a fallback would have us connect to, with its field's path.
-pub fn fallback_addresses(fallback: &Fallback, path: &str, found: &mut Vec<(String, Address)>) {
+/// Everything that a fallback would have us connect to, with its field's path.
+pub fn fallback_places(fallback: &Fallback, path: &str, found: &mut Vec<(String, Place)>) {
     for (place, dial) in fallback.targets.iter().enumerate() {
-        dial_addresses(dial, &format!("{path}.targets[{place}]"), found);
+        dial_places(dial, &format!("{path}.targets[{place}]"), found);
     }
 }
 
-fn dial_addresses(dial: &Dial, path: &str, found: &mut Vec<(String, Address)>) {
+fn dial_places(dial: &Dial, path: &str, found: &mut Vec<(String, Place)>) {
     match &dial.target {
-        Target::Sip { uri, .. } => found.push((format!("{path}.uri"), uri.address())),
-        Target::Stream { url } => found.push((format!("{path}.url"), url.address())),
-        Target::Phone { .. } => {}
+        Target::Sip { uri, .. } => found.push((format!("{path}.uri"), Place::Address(uri.address()))),
+        Target::Stream { url } => found.push((format!("{path}.url"), Place::Address(url.address()))),
+        Target::Phone { phone_number } => {
+            found.push((format!("{path}.phone_number"), Place::PhoneNumber(*phone_number)));
+        }
     }
 }
 
-/// Refuses addresses that may not be reached, all at once. Asked before the transaction: it may look names up.
-pub async fn addresses_check(app: &Shared, addresses: Vec<(String, Address)>) -> Result<(), Failure> {
+/// Refuses what may not be reached, all at once. Asked before the transaction: it may look names up.
+pub async fn places_check(
+    app: &Shared,
+    workspace: WorkspaceId,
+    places: Vec<(String, Place)>,
+) -> Result<(), Failure> {
+    let is_abroad = |place: &Place| match place {
+        Place::PhoneNumber(number) => app.egress.destination_check(*number, None).is_err(),
+        Place::Address(_) => false,
+    };
+    let home = if places.iter().any(|(_, place)| is_abroad(place)) {
+        let found = app.database.read(move |read| workspace_find(read, workspace)).await?;
+        found.and_then(|workspace| workspace.settings.default_country)
+    } else {
+        None
+    };
     let mut refused = Vec::new();
-    for (field, address) in addresses {
-        if let Err(refusal) = app.egress.address_check(&address).await {
+    for (field, place) in places {
+        let checked = match place {
+            Place::Address(address) => app.egress.address_check(&address).await,
+            Place::PhoneNumber(number) => app.egress.destination_check(number, home),
+        };
+        if let Err(refusal) = checked {
             refused.push(FieldRefusal { field, refusal });
         }
     }

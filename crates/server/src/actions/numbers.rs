@@ -6,6 +6,7 @@
 use database::agents::agent_find;
 use database::deployments::deployment_running;
 use database::findings::finding_list_of_number;
+use database::meta::server_clock;
 pub use database::numbers::{Number, NumberFilter};
 use database::numbers::{
     number_find, number_find_by_phone_number, number_list as select, number_update as update,
@@ -15,7 +16,6 @@ use database::{DbError, Read, Tx};
 use domain::agent::{Content, Language};
 use domain::assignment::{Assignment, Facts};
 use domain::caller::CallerRules;
-use domain::endpoint::Address;
 use domain::environment::Environment;
 use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
@@ -28,7 +28,8 @@ use domain::readiness::{self, Readiness, readiness};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::secrets::NewSecrets;
+use super::endpoints::Place;
+use super::secrets::{NewSecrets, Sealer};
 use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
@@ -103,14 +104,17 @@ pub async fn number_patch(
     if_match: IfMatch,
 ) -> Result<Number, Failure> {
     caller.may(Permission::NumbersWrite)?;
-    endpoints::addresses_check(app, patch.addresses()).await?;
-    let keyring = app.keyring.clone();
+    endpoints::places_check(app, caller.workspace, patch.places()).await?;
+    let sealer = Sealer::of(app);
     change(app, caller, number, if_match, move |tx, before, now| {
         refuse_unless(before, "changed", NumberStatus::holds_the_number)?;
         let mut after = before.clone();
         patch.clone().apply(&mut after);
+        if after.release_lock && before.status == NumberStatus::Releasing {
+            return Err(gone(before).into());
+        }
         if after != *before {
-            patch.secrets.store(tx, &keyring, before.workspace, now)?;
+            patch.secrets.store(tx, &sealer, before.workspace, now)?;
         }
         Ok(Changed { action: "number.update", event: EventKind::NumberUpdated, after })
     })
@@ -161,9 +165,12 @@ pub async fn number_release(
     caller.may(Permission::NumbersRelease)?;
     let hold =
         SignedDuration::from_secs(i64::try_from(app.config.store.release_hold_s).unwrap_or(i64::MAX / 2));
-    let released = change(app, caller, number, if_match, move |_, before, now| {
+    let clock = app.clock.clone();
+    let released = change(app, caller, number, if_match, move |tx, before, now| {
         refuse_release(before, &release)?;
-        let release_at = now.checked_add(hold).unwrap_or(Timestamp::MAX);
+        // The hold is never shortened by a clock that is behind.
+        let begins = clock.server(server_clock(tx)?).map_or(now, |server| server.max(now));
+        let release_at = begins.checked_add(hold).unwrap_or(Timestamp::MAX);
         let after = Number {
             status: NumberStatus::ReleaseScheduled,
             hold: Some(ReleaseHold { requested_at: now, release_at }),
@@ -185,20 +192,14 @@ pub async fn number_release_cancel(
 ) -> Result<Number, Failure> {
     caller.may(Permission::NumbersRelease)?;
     change(app, caller, number, if_match, |_, before, now| {
+        // From the end of the hold on the carrier may be told at any moment: what cannot be kept for sure is not promised.
+        let ended = before.hold.is_some_and(|hold| hold.release_at <= now);
+        if before.status == NumberStatus::Releasing || ended {
+            return Err(gone(before).into());
+        }
         refuse_unless(before, "kept: no release is scheduled", |status| {
             status == NumberStatus::ReleaseScheduled
         })?;
-        // From here on the carrier may be told at any moment: what cannot be kept for sure is not promised.
-        if let Some(hold) = before.hold.filter(|hold| hold.release_at <= now) {
-            return Err(Refusal::new(
-                Code::NumberState,
-                format!(
-                    "the hold of {} ended at {:.0} and it is being given back; it cannot be kept any more",
-                    before.phone_number, hold.release_at
-                ),
-            )
-            .into());
-        }
         let after = Number { status: NumberStatus::Active, hold: None, ..before.clone() };
         Ok(Changed { action: "number.release_cancel", event: EventKind::NumberReleaseCancelled, after })
     })
@@ -289,14 +290,14 @@ async fn change(
 }
 
 impl NumberPatch {
-    /// Every address that it would have us connect to.
-    fn addresses(&self) -> Vec<(String, Address)> {
+    /// Everything that it would have us connect to.
+    fn places(&self) -> Vec<(String, Place)> {
         let mut found = Vec::new();
         if let Patch::Set(fallback) = &self.fallback {
-            endpoints::fallback_addresses(fallback, "fallback", &mut found);
+            endpoints::fallback_places(fallback, "fallback", &mut found);
         }
         if let Patch::Set(Hours { closed: Some(closed), .. }) = &self.hours {
-            endpoints::fallback_addresses(closed, "hours.closed", &mut found);
+            endpoints::fallback_places(closed, "hours.closed", &mut found);
         }
         found
     }
@@ -399,6 +400,18 @@ fn refuse_release(number: &Number, release: &Release) -> Result<(), Failure> {
             ),
         )),
     }
+}
+
+/// It is too late to keep it.
+fn gone(number: &Number) -> Refusal {
+    let ended = number.hold.map(|hold| format!(" ended at {:.0}", hold.release_at)).unwrap_or_default();
+    Refusal::new(
+        Code::NumberState,
+        format!(
+            "the hold of {}{ended} and it is being given back; it cannot be kept any more",
+            number.phone_number
+        ),
+    )
 }
 
 fn refuse_unless(number: &Number, done: &str, allowed: impl Fn(NumberStatus) -> bool) -> Result<(), Refusal> {

@@ -18,7 +18,7 @@ pub struct Once<T> {
     pub route: &'static str,
     /// What the caller sent as `Idempotency-Key`.
     pub key: Option<String>,
-    /// A fingerprint of the body.
+    /// A fingerprint of the request: method, address, condition and body.
     pub body_hash: [u8; 32],
     /// The answer to keep: status and body, without secrets.
     pub answer: fn(&T) -> (u16, Value),
@@ -63,7 +63,7 @@ impl<T> Once<T> {
         if kept.body_hash != self.body_hash {
             return Err(Failure::Refused(Refusal::new(
                 Code::IdempotencyConflict,
-                "this Idempotency-Key was sent before with another body; use a new key for a new request",
+                "this Idempotency-Key was sent before with another request; use a new key for a new request",
             )));
         }
         Ok(Some(Answer::Replayed { status: kept.status, body: kept.body }))

@@ -1,6 +1,8 @@
 //! Buying: one exact number, written down as an intent in the transaction that reserves the budget. Nothing is asked of the
 //! carrier here but a search; `background/order_numbers` carries the intent out.
 
+use std::sync::atomic::Ordering;
+
 use database::numbers::{Number, number_find_by_owner};
 use database::purchases::{BudgetRefusal, Limits, purchase_create};
 use database::{DbError, Tx};
@@ -17,9 +19,10 @@ use domain::route::row::{CallbackToken, NumberSettings};
 use jiff::Timestamp;
 
 use super::numbers::{assignment_check, recorded};
+use super::secrets::key_is_not_checked;
 use super::store::search_failure;
 use super::store::{supplied, usual_type};
-use super::{Answer, Caller, Failure, Once};
+use super::{Answer, Caller, Failure, Once, chains};
 use crate::app::Shared;
 use crate::app::random::secret_bytes;
 
@@ -70,6 +73,9 @@ pub async fn number_buy(
     if buy.assignment.is_some() {
         caller.may(Permission::NumbersWrite)?;
     }
+    if !app.key_is_checked.load(Ordering::Acquire) {
+        return Err(key_is_not_checked().into());
+    }
     let now = app.clock.now();
     // A repeated request is answered before anything is asked of the carrier, and after its quote has expired.
     let (look, who) = (once.clone(), caller.clone());
@@ -99,6 +105,8 @@ pub async fn number_buy(
                     Err(DbError::Conflict("numbers_owner")) => return Err(taken(tx, &number)?.into()),
                     Err(error) => return Err(error.into()),
                 }
+                // A fallback may have named the number before it was anybody's.
+                chains::number_check(tx, &number)?;
                 caller
                     .change(now, "number.buy", number.id, EventKind::NumberOrdering)
                     .after(recorded(&number))

@@ -81,8 +81,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// A table with one number, whose agent runs its draft.
 fn with_draft(read: &Read<'_>, workspace: WorkspaceId, call: IncomingCall) -> Result<RouteTable, Failure> {
     let found = numbers::number_find_by_owner(read, call.ingress, call.to)?;
-    let Some(number) = found.filter(|number| number.workspace == workspace && number.status.takes_calls())
-    else {
+    let Some(number) = found.filter(|number| number.workspace == workspace && number.takes_calls()) else {
         return Ok(RouteTable::empty());
     };
     let mut rows = Vec::new();

@@ -2,6 +2,7 @@
 //! and stored in the transaction of the change. Nobody reads it back but whoever must use it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use database::secrets::secret_create;
 use database::{DbError, Keyring, Tx};
@@ -10,6 +11,7 @@ use domain::error::{Code, Refusal};
 use domain::id::{SecretId, WorkspaceId};
 use jiff::Timestamp;
 
+use crate::app::App;
 use crate::config::Secret;
 
 /// What the passwords of SIP targets are sealed for.
@@ -42,15 +44,45 @@ impl NewSecrets {
     pub fn store(
         &self,
         tx: &Tx<'_>,
-        keyring: &Keyring,
+        sealer: &Sealer,
         workspace: WorkspaceId,
         now: Timestamp,
     ) -> Result<(), DbError> {
+        if !self.0.is_empty() && !sealer.key_is_checked {
+            return Err(key_is_not_checked());
+        }
         for secret in self.0.iter() {
-            secret_create(tx, keyring, workspace, secret.id, secret.purpose, secret.text.expose(), now)?;
+            secret_create(
+                tx,
+                &sealer.keyring,
+                workspace,
+                secret.id,
+                secret.purpose,
+                secret.text.expose(),
+                now,
+            )?;
         }
         Ok(())
     }
+}
+
+/// What seals secrets: nothing, before the database has confirmed the key.
+#[derive(Clone)]
+pub struct Sealer {
+    keyring: Arc<Keyring>,
+    key_is_checked: bool,
+}
+
+impl Sealer {
+    /// The app's, as it is now.
+    pub fn of(app: &App) -> Sealer {
+        Sealer { keyring: app.keyring.clone(), key_is_checked: app.key_is_checked.load(Ordering::Acquire) }
+    }
+}
+
+/// Why nothing is sealed or bought yet.
+pub fn key_is_not_checked() -> DbError {
+    DbError::Unavailable("it has not confirmed the encryption key yet".to_owned())
 }
 
 /// Refuses what cannot be meant as a secret. Never repeats it.

@@ -72,7 +72,7 @@ pub async fn variant_create(
     once: Once<VariantState>,
 ) -> Result<Answer<VariantState>, Failure> {
     caller.may(Permission::AgentsWrite)?;
-    addresses_check(app, input.endpoint.as_ref()).await?;
+    places_check(app, caller, input.endpoint.as_ref()).await?;
     edit(app, caller, move |edit| {
         once.run(edit.tx, edit.caller, edit.now, || {
             let before = load(edit.tx, edit.caller.workspace, agent)?;
@@ -129,7 +129,7 @@ pub async fn variant_update(
 ) -> Result<VariantState, Failure> {
     caller.may(Permission::AgentsWrite)?;
     if let Patch::Set(endpoint) = &patch.endpoint {
-        addresses_check(app, Some(endpoint)).await?;
+        places_check(app, caller, Some(endpoint)).await?;
     }
     edit(app, caller, move |edit| {
         let before = load(edit.tx, edit.caller.workspace, agent)?;
@@ -199,10 +199,10 @@ fn on_field<T>(field: &str, outcome: Result<T, Refusal>) -> Result<T, Failure> {
     outcome.map_err(|refusal| Failure::field(field, refusal))
 }
 
-async fn addresses_check(app: &Shared, endpoint: Option<&Endpoint>) -> Result<(), Failure> {
-    let mut addresses = Vec::new();
+async fn places_check(app: &Shared, caller: &Caller, endpoint: Option<&Endpoint>) -> Result<(), Failure> {
+    let mut places = Vec::new();
     if let Some(endpoint) = endpoint {
-        endpoints::endpoint_addresses(endpoint, "endpoint", &mut addresses);
+        endpoints::endpoint_places(endpoint, "endpoint", &mut places);
     }
-    endpoints::addresses_check(app, addresses).await
+    endpoints::places_check(app, caller.workspace, places).await
 }

@@ -13,7 +13,7 @@ use domain::number::Country;
 use domain::permission::Permission;
 use serde_json::json;
 
-use super::secrets::NewSecrets;
+use super::secrets::{NewSecrets, Sealer};
 use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
@@ -55,12 +55,12 @@ pub async fn workspace_patch(
     if_match: IfMatch,
 ) -> Result<Workspace, Failure> {
     caller.may(Permission::SettingsWrite)?;
-    let mut addresses = Vec::new();
+    let mut places = Vec::new();
     if let Patch::Set(fallback) = &patch.fallback {
-        endpoints::fallback_addresses(fallback, "fallback", &mut addresses);
+        endpoints::fallback_places(fallback, "fallback", &mut places);
     }
-    endpoints::addresses_check(app, addresses).await?;
-    let (now, keyring, caller) = (app.clock.now(), app.keyring.clone(), caller.clone());
+    endpoints::places_check(app, caller.workspace, places).await?;
+    let (now, sealer, caller) = (app.clock.now(), Sealer::of(app), caller.clone());
     let changed = app
         .database
         .try_write(move |tx| {
@@ -77,7 +77,7 @@ pub async fn workspace_patch(
                 chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())
                     .map_err(|failure| failure.in_field("fallback.targets"))?;
             }
-            patch.secrets.store(tx, &keyring, caller.workspace, now)?;
+            patch.secrets.store(tx, &sealer, caller.workspace, now)?;
             let after = workspace_update(tx, &after, now).map_err(|error| name_taken(error, &after.name))?;
             caller
                 .change(now, "workspace.update", after.id, EventKind::WorkspaceUpdated)

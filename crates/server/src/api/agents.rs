@@ -38,6 +38,7 @@ pub(super) const ENDPOINT_CODES: &[Code] = &[
     Code::UrlPort,
     Code::UrlQuery,
     Code::AddressNotAllowed,
+    Code::DestinationBlocked,
     Code::SecretMasked,
     Code::SecretWhitespace,
     Code::FallbackLoop,
@@ -286,7 +287,7 @@ pub async fn create(
         Some(AgentInput { name: name?, draft: draft.unwrap_or_default() })
     })?;
     input.draft.secrets = reading.secrets();
-    let once = key.once("POST /v1/agents", &body, created);
+    let once = key.once(&app, "POST /v1/agents", &body, created);
     let answer = agents::agent_create(&app, &caller, input, once).await?;
     let fresh = match &answer {
         crate::actions::Answer::Fresh(state) => Some((state.agent.id, state.agent.revision)),

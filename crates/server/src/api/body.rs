@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use domain::error::{Code, Refusal, shown};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use ring::digest::{Context, SHA256};
+use ring::hmac::{Context, Key};
 use serde_json::{Map, Value};
 
 use super::error::{FieldError, Problem};
@@ -34,11 +34,13 @@ impl Body {
         read_object(&self.value, read)
     }
 
-    /// A fingerprint of what was sent: the same for the same JSON, however it is spaced and ordered.
-    pub fn hash(&self) -> [u8; 32] {
-        let mut context = Context::new(&SHA256);
+    /// A fingerprint of a request: the same for the same `subject` and the same JSON, however that is spaced and ordered. It is
+    /// keyed, because bodies hold passwords, and whoever finds the fingerprint must not be able to try some.
+    pub fn fingerprint(&self, key: &Key, subject: &str) -> [u8; 32] {
+        let mut context = Context::with_key(key);
+        update_with(&mut context, &Value::from(subject));
         update_with(&mut context, &self.value);
-        context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+        context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 }
 
@@ -207,7 +209,7 @@ mod tests {
     use serde_json::json;
 
     fn hash(value: Value) -> [u8; 32] {
-        Body { value }.hash()
+        Body { value }.fingerprint(&Key::new(ring::hmac::HMAC_SHA256, b"key"), "POST /v1/x")
     }
 
     #[test]
@@ -228,6 +230,12 @@ mod tests {
         ];
         let hashes: std::collections::HashSet<_> = different.iter().cloned().map(hash).collect();
         assert_eq!(hashes.len(), different.len());
+        let body = Body { value: json!({}) };
+        let other = Key::new(ring::hmac::HMAC_SHA256, b"other");
+        assert!(
+            !hashes.contains(&body.fingerprint(&other, "POST /v1/x")),
+            "without the key it cannot be guessed"
+        );
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub const TARGET_CODES: &[Code] = &[
     Code::FallbackLoop,
     Code::FallbackTooLong,
     Code::AddressNotAllowed,
+    Code::DestinationBlocked,
     Code::UrlInvalid,
     Code::UrlScheme,
     Code::UrlCredentials,

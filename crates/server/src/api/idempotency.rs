@@ -1,16 +1,18 @@
 //! `Idempotency-Key` as HTTP carries it. What it does stands in `actions/once.rs`.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::error::Code;
+use ring::hmac::{HMAC_SHA256, Key};
 use serde_json::Value;
 
 use super::body::Body;
 use super::error::Problem;
 use crate::actions::{Answer, Once};
+use crate::app::Shared;
 
 /// The longest key, in characters.
 pub const KEY_CHARS_MAX: usize = 255;
@@ -19,13 +21,17 @@ pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-ke
 /// The header that tells a replay.
 pub static IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// The `Idempotency-Key` that was sent, if one was.
-pub struct IdempotencyKey(pub Option<String>);
+/// The `Idempotency-Key` that was sent, if one was, and what it was sent with.
+pub struct IdempotencyKey {
+    key: Option<String>,
+    /// Method, address and condition of the request: with another, it is another request.
+    subject: String,
+}
 
 impl IdempotencyKey {
-    fn read(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+    fn read(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         let mut sent = headers.get_all(&IDEMPOTENCY_KEY).iter();
-        let Some(value) = sent.next() else { return Ok(IdempotencyKey(None)) };
+        let Some(value) = sent.next() else { return Ok(None) };
         let invalid = |why: &str| {
             Problem::new(
                 Code::IdempotencyKeyInvalid,
@@ -45,12 +51,12 @@ impl IdempotencyKey {
         if text.is_empty() || text.len() > KEY_CHARS_MAX {
             return Err(invalid(&format!("has {} characters", text.len())));
         }
-        Ok(IdempotencyKey(Some(text.to_owned())))
+        Ok(Some(text.to_owned()))
     }
 
     /// The key, where the route cannot do without.
     pub fn required(self) -> Result<IdempotencyKey, Problem> {
-        if self.0.is_some() {
+        if self.key.is_some() {
             return Ok(self);
         }
         Err(Problem::new(
@@ -60,8 +66,15 @@ impl IdempotencyKey {
     }
 
     /// The request as one that is done once. `answer` is what is kept and replayed.
-    pub fn once<T>(self, route: &'static str, body: &Body, answer: fn(&T) -> (u16, Value)) -> Once<T> {
-        Once { route, key: self.0, body_hash: body.hash(), answer }
+    pub fn once<T>(
+        self,
+        app: &Shared,
+        route: &'static str,
+        body: &Body,
+        answer: fn(&T) -> (u16, Value),
+    ) -> Once<T> {
+        let key = Key::new(HMAC_SHA256, &*app.keyring.derive("idempotency/1"));
+        Once { route, key: self.key, body_hash: body.fingerprint(&key, &self.subject), answer }
     }
 }
 
@@ -69,7 +82,10 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        IdempotencyKey::read(&parts.headers)
+        let condition: Vec<_> =
+            parts.headers.get_all(IF_MATCH).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        let subject = format!("{} {}\nIf-Match: {}", parts.method, parts.uri, condition.join(", "));
+        Ok(IdempotencyKey { key: IdempotencyKey::read(&parts.headers)?, subject })
     }
 }
 

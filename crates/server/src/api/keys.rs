@@ -90,7 +90,7 @@ async fn create(
         let expires_at = fields.optional("expires_at", |json| json.text(parse_time));
         Some(NewKey { name: name?, role: role?, expires_at })
     })?;
-    let once = key.once(CREATE, &body, replayed);
+    let once = key.once(&app, CREATE, &body, replayed);
     Ok(answered(key_create(&app, &caller, new, once).await?, fresh))
 }
 

@@ -87,7 +87,7 @@ async fn create(
         let permissions = fields.required("permissions", permissions);
         Some(NewRole { name: name?, permissions: permissions? })
     })?;
-    let once = key.once(CREATE, &body, created);
+    let once = key.once(&app, CREATE, &body, created);
     Ok(answered(role_create(&app, &caller, new, once).await?, created))
 }
 

@@ -77,6 +77,8 @@ pub fn routes() -> Routes {
                 Code::NotPublished,
                 Code::VariantNotPublished,
                 Code::CapabilityMissing,
+                Code::FallbackLoop,
+                Code::FallbackTooLong,
                 Code::Blank,
                 Code::TooLong,
                 Code::ControlCharacter,
@@ -184,7 +186,7 @@ async fn buy(
         };
         Some(Buy { wanted, label, assignment })
     })?;
-    let once = key.once(BUY, &body, ordered);
+    let once = key.once(&app, BUY, &body, ordered);
     Ok(answered(number_buy(&app, &caller, buy, once).await?, ordered))
 }
 

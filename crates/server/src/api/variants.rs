@@ -209,7 +209,7 @@ pub async fn create(
         Some(VariantInput { name: name?, attributes, endpoint, position, secrets: NewSecrets::default() })
     })?;
     let input = VariantInput { secrets: reading.secrets(), ..input };
-    let once = key.once("POST /v1/agents/{id}/variants", &body, created);
+    let once = key.once(&app, "POST /v1/agents/{id}/variants", &body, created);
     let answer = variants::variant_create(&app, &caller, id, if_match, input, once).await?;
     let fresh = match &answer {
         Answer::Fresh(state) => Some((state.variant.id, state.agent.agent.revision)),

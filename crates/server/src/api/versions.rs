@@ -127,7 +127,7 @@ pub async fn publish(
     MaybeBody(body): MaybeBody,
 ) -> Result<Response, Problem> {
     let note = body.read(|fields| Some(fields.optional("note", |json| json.text(note_parse))))?;
-    let once = key.once("POST /v1/agents/{id}/publish", &body, created);
+    let once = key.once(&app, "POST /v1/agents/{id}/publish", &body, created);
     Ok(answered(versions::publish(&app, &caller, id, if_match, note, once).await?, created))
 }
 

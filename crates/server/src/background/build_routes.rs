@@ -2,7 +2,6 @@
 //! applied; after a gap everything is loaded again. Now and then the table is written to disk.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -116,11 +115,8 @@ pub async fn refresh(app: &App) -> anyhow::Result<()> {
 
 /// Loads everything.
 async fn load_all(app: &App) -> anyhow::Result<()> {
-    if !app.key_is_checked.load(Ordering::Acquire) {
-        // The program was started while the database was away: only now it is known whether this is its key.
-        app.database.check_key(&app.keyring).await?;
-        app.key_is_checked.store(true, Ordering::Release);
-    }
+    // Where the program was started while the database was away, only now it is known whether this is its key.
+    app.check_key().await?;
     let begun = app.clock.monotonic();
     let table: RouteTable = app
         .database

@@ -385,7 +385,11 @@ impl Work {
         self.app.failpoint("order_numbers.after_configure");
         let phone_number = self.purchase.phone_number;
         Ok(match configured {
-            Ok(now) if now.phone_number == phone_number && wanted.differences(&now).is_empty() => {
+            // Only what calls depend on: a carrier may keep a label in a form of its own.
+            Ok(now)
+                if now.phone_number == phone_number
+                    && wanted.differences(&now).iter().all(|&name| name == "label") =>
+            {
                 self.count("configure", "configured");
                 self.capabilities = Some(now.capabilities);
                 Event::Configured

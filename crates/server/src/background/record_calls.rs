@@ -16,6 +16,8 @@ const BATCH_MAX: usize = 100;
 /// By how much the next batch is smaller after one that could not be written in time. A database that is merely slow takes small
 /// ones; without this it would be given the same large one for ever.
 const BATCH_SHRINK: usize = 4;
+/// How many notes go to the spool at once, at most.
+const SPOOL_BATCH_MAX: usize = 1_000;
 /// How many batches of the spool are written between two looks at the queue.
 const REPLAY_BATCHES_MAX: usize = 10;
 /// How long writing a batch may take before it goes to the spool.
@@ -48,15 +50,21 @@ pub async fn run(app: Shared) {
     };
     let stopping = app.tasks.stopping();
     let mut queue = app.recorder.reader().await;
+    // While notes wait on disk the database is tried now and then only: each try takes time in which the queue fills.
+    let mut pause = Box::pin(tokio::time::sleep(Duration::ZERO));
     loop {
         let mut notes = Vec::new();
-        let batch = writer.batch;
-        tokio::select! {
-            _ = queue.recv_many(&mut notes, batch) => {}
-            () = tokio::time::sleep(RETRY_PAUSE), if writer.has_spooled() => {}
+        // The disk takes whole batches, however small those are that a slow database takes.
+        let most = if writer.has_spooled() { SPOOL_BATCH_MAX } else { writer.batch };
+        let is_pause_over = tokio::select! {
+            _ = queue.recv_many(&mut notes, most) => false,
+            () = &mut pause, if writer.has_spooled() => true,
             () = stopping.cancelled() => break,
-        }
+        };
         writer.take(notes).await;
+        if is_pause_over && !writer.replay().await {
+            pause = Box::pin(tokio::time::sleep(RETRY_PAUSE));
+        }
     }
     writer.finish(&mut queue).await;
 }
@@ -81,7 +89,6 @@ impl Writer {
         if self.has_spooled() {
             // Whatever waits already goes first.
             self.keep(entries).await;
-            self.replay().await;
         } else if !entries.is_empty() {
             let left = self.write(entries).await;
             self.keep(left).await;
@@ -97,6 +104,9 @@ impl Writer {
             }
         }
         self.take(notes).await;
+        if self.has_spooled() {
+            self.replay().await;
+        }
     }
 
     /// Writes entries to the database; what it has no ear for now comes back.
@@ -192,43 +202,45 @@ impl Writer {
     }
 
     /// Writes some of what waits in the spool; the loop comes back for more, after a look at the queue.
-    async fn replay(&mut self) {
+    /// False where the database would not have them now.
+    async fn replay(&mut self) -> bool {
         for _ in 0..REPLAY_BATCHES_MAX {
             if !self.has_spooled() {
-                return;
+                return true;
             }
-            let Some(mut spool) = self.spool.take() else { return };
+            let Some(mut spool) = self.spool.take() else { return false };
             let batch = self.batch;
             let peeked = tokio::task::spawn_blocking(move || {
                 let result = spool.peek(batch);
                 (spool, result)
             });
-            let Ok((spool, result)) = peeked.await else { return };
+            let Ok((spool, result)) = peeked.await else { return false };
             let (entries, place) = match result {
                 Ok(peeked) => peeked,
                 Err(why) => {
                     error!("the spool of calls cannot be read: {why}");
                     self.spool = Some(spool);
-                    return;
+                    return false;
                 }
             };
             let left = self.write(entries).await;
             if !left.is_empty() {
                 self.spool = Some(spool);
-                return;
+                return false;
             }
             let done = tokio::task::spawn_blocking(move || {
                 let mut spool = spool;
                 let result = spool.done(place);
                 (spool, result)
             });
-            let Ok((spool, result)) = done.await else { return };
+            let Ok((spool, result)) = done.await else { return false };
             self.spool = Some(spool);
             if let Err(why) = result {
                 error!("the spool of calls cannot be emptied: {why}");
-                return;
+                return false;
             }
         }
+        true
     }
 }
 

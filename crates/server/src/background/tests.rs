@@ -8,7 +8,7 @@ use database::findings::finding_list;
 use database::numbers::{Number, number_find, number_update};
 use database::purchases::{Limits, Purchase, purchase_claim, purchase_create, purchase_find, purchase_step};
 use domain::call::Ingress;
-use domain::id::{NumberId, PurchaseId, WorkspaceId};
+use domain::id::{CallId, NumberId, PurchaseId, WorkspaceId};
 use domain::number::{Capabilities, Country, E164, NumberStatus, NumberType, ReleaseHold, Source};
 use domain::purchase::{Event, PurchaseState, step};
 use domain::reconcile::FindingKind;
@@ -17,13 +17,17 @@ use domain::workspace::WorkspaceSettings;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::build_routes;
 use super::driver::Task as _;
 use super::order_numbers::OrderNumbers;
 use super::reconcile_numbers::reconcile;
+use super::record_calls;
 use super::release_numbers::{MARGIN, ReleaseNumbers};
+use crate::actions::secrets::{NewSecrets, Sealer};
 use crate::app::{App, Random, Shared};
 use crate::clock::{Clock, SystemClock, TestClock};
 use crate::config::Config;
+use crate::record::{Entry, Note, QUEUE_MAX};
 use crate::simulator::{self, RunningSimulator, SimulatorConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -366,14 +370,118 @@ async fn only_what_a_person_let_go_is_given_back_and_only_after_the_hold() {
     task.run_once(&world.app).await.unwrap();
     assert!(!world.effects().await.contains(&"number_released".to_owned()), "the margin is kept");
     world.clock.advance(Duration::try_from(MARGIN).unwrap());
+    world.app.database.write(|tx| database::meta::purchases_lock(tx, "restored")).await.unwrap();
+    task.run_once(&world.app).await.unwrap();
+    assert!(
+        !world.effects().await.contains(&"number_released".to_owned()),
+        "a restored database gives nothing back"
+    );
+    let now = world.clock.now();
+    world.app.database.write(move |tx| database::meta::reconciled(tx, now)).await.unwrap();
     world.faults(json!([{"operation": "numbers.delete", "times": 1, "kind": "drop_after"}])).await;
+    // A clock that was set is not believed.
+    let now = world.clock.now();
+    world.clock.wall_set(now + SignedDuration::from_hours(24));
+    task.run_once(&world.app).await.unwrap();
+    world.clock.wall_set(now);
+    assert_eq!(world.number(id).await.status, NumberStatus::ReleaseScheduled, "the clock had jumped");
+    world.clock.server_set(now - SignedDuration::from_hours(24));
+    task.run_once(&world.app).await.unwrap();
+    assert_eq!(
+        world.number(id).await.status,
+        NumberStatus::ReleaseScheduled,
+        "the database's clock disagrees"
+    );
+    world.clock.server_set(now);
     assert!(task.run_once(&world.app).await.is_err(), "no answer came");
-    assert_eq!(world.number(id).await.status, NumberStatus::ReleaseScheduled);
+    assert_eq!(world.number(id).await.status, NumberStatus::Releasing, "nobody is promised to keep it");
     task.run_once(&world.app).await.unwrap();
     assert_eq!(world.number(id).await.status, NumberStatus::Released, "already gone is gone");
     task.run_once(&world.app).await.unwrap();
     let released = world.effects().await.iter().filter(|effect| *effect == "number_released").count();
     assert_eq!(released, 1);
+}
+
+/// A note of a call.
+fn note(n: u128) -> Note {
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    Note::Entry(Box::new(Entry {
+        id: CallId::from_bits(n),
+        ingress: Ingress::STORE,
+        carrier_call_id: format!("CA{n}"),
+        workspace: None,
+        number_id: None,
+        from: "+15145550100".to_owned(),
+        to: "+14385550100".to_owned(),
+        route: None,
+        status: None,
+        outcome: None,
+        decision: None,
+        answered_at: None,
+        ended_at: None,
+        duration_s: None,
+        kind: "status".to_owned(),
+        dedupe_key: "voice".to_owned(),
+        detail: json!({}),
+        happened_at: at,
+        at,
+    }))
+}
+
+/// A database that takes nothing for a while must not make the queue run over: the disk takes notes as they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notes_of_calls_go_to_disk_as_fast_as_they_come() {
+    let world = World::new().await;
+    let app = world.app.clone();
+    let (held, release) = (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));
+    let (begun, end) = (held.clone(), release.clone());
+    let database = app.database.clone();
+    // The only writer of the embedded database is kept busy.
+    app.tasks.spawn("hold", async move {
+        let held = database.write(move |_| {
+            begun.wait();
+            end.wait();
+            Ok(())
+        });
+        held.await.unwrap();
+    });
+    tokio::task::spawn_blocking(move || held.wait()).await.unwrap();
+    app.tasks.spawn("record_calls", record_calls::run(app.clone()));
+    let count = u64::try_from(QUEUE_MAX).unwrap();
+    (0..u128::from(count)).for_each(|n| app.recorder.take(note(n)));
+    let watch = SystemClock::new();
+    while app.recorder.spooled.get() < count {
+        assert!(watch.monotonic() < PATIENCE, "only {} are on disk", app.recorder.spooled.get());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(app.recorder.lost.get(), 0);
+    tokio::task::spawn_blocking(move || release.wait()).await.unwrap();
+    assert!(app.tasks.stop(PATIENCE).await);
+}
+
+/// Started while the database was away, a node does not know whether its key is the right one: it seals nothing until then, and
+/// ends where it is another.
+#[tokio::test]
+async fn a_node_with_another_key_seals_nothing_and_ends() {
+    let world = World::new().await;
+    let keyring = Arc::new(database::Keyring::from_bytes(&[9; 32]));
+    let config = (*world.app.config).clone();
+    let other =
+        App::with(config, world.clock.clone(), Random::from_seed(3), world.app.database.clone(), keyring);
+    let other = other.unwrap();
+    other.key_is_checked.store(false, std::sync::atomic::Ordering::Release);
+    let mut secrets = NewSecrets::default();
+    secrets.take(domain::id::SecretId::from_bits(1), "sip_password", "correct horse");
+    let (sealer, workspace, now) = (Sealer::of(&other), world.workspace, world.clock.now());
+    let sealed = other.database.write(move |tx| secrets.store(tx, &sealer, workspace, now)).await;
+    assert!(matches!(sealed, Err(database::DbError::Unavailable(_))), "{sealed:?}");
+    assert!(build_routes::refresh(&other).await.is_err());
+    assert!(other.key_is_wrong.is_cancelled(), "the program is told to end");
+
+    world.app.key_is_checked.store(false, std::sync::atomic::Ordering::Release);
+    build_routes::refresh(&world.app).await.unwrap();
+    assert!(!world.app.key_is_wrong.is_cancelled());
+    assert!(world.app.key_is_checked.load(std::sync::atomic::Ordering::Acquire));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! The token in the path is that of one number. The signature is verified over the configured `public_url`, never over what
 //! headers say that we are called.
 
+mod hops;
 mod status;
 mod voice;
 
@@ -30,6 +31,7 @@ use prometheus_client::metrics::family::Family;
 use subtle::ConstantTimeEq as _;
 use tracing::{error, warn};
 
+use self::hops::Hops;
 use super::form::{BODY_BYTES_MAX, Form};
 use super::recent::CallIds;
 use crate::api::{Problem, wait_where_over};
@@ -49,6 +51,7 @@ pub(crate) struct Twilio {
     /// `public_url`, without a slash at its end.
     base: String,
     ids: CallIds,
+    hops: Hops,
     answers: Family<AnswerLabels, Counter>,
     asks: Family<AskLabels, Counter>,
 }
@@ -97,6 +100,7 @@ pub(super) fn router(app: &Shared) -> Router {
         account,
         base: app.config.public_base().unwrap_or_default(),
         ids: CallIds::new(app.keyring.derive("call-ids").as_slice()),
+        hops: Hops::default(),
         app: app.clone(),
         answers,
         asks,

@@ -40,7 +40,13 @@ impl Spool {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         let len = file.seek(SeekFrom::End(0))?;
-        Ok(Spool { path, file, read_at: 0, len, max })
+        let whole = whole_lines(&mut file, len)?;
+        if whole < len {
+            // A crash in the middle of a line. What comes next must not stand behind it in the same one.
+            warn!("the last line of {} was not written to its end and is left out", path.display());
+            file.set_len(whole)?;
+        }
+        Ok(Spool { path, file, read_at: 0, len: whole, max })
     }
 
     /// Whether nothing waits.
@@ -108,6 +114,23 @@ impl Spool {
     }
 }
 
+/// Where the last line that is whole ends.
+fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
+    let mut end = len;
+    let mut block = vec![0; 64 * 1024];
+    while end > 0 {
+        let begin = end.saturating_sub(block.len() as u64);
+        let read = &mut block[..usize::try_from(end - begin).expect("at most a block")];
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_exact(read)?;
+        if let Some(place) = read.iter().rposition(|&byte| byte == b'\n') {
+            return Ok(begin + place as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,8 +178,13 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(folder.path().join(NAME)).unwrap();
         file.write_all(b"{\"half\": ").unwrap();
         let mut spool = Spool::open(folder.path()).unwrap();
+        assert_eq!(spool.append(&[entry(5)]).unwrap(), 0);
         let (all, place) = spool.peek(100).unwrap();
-        assert_eq!(all, entries, "what was not told as done comes again");
+        let expected: Vec<Entry> = (0..6).map(entry).collect();
+        assert_eq!(
+            all, expected,
+            "what was not told as done comes again, and nothing stands behind half a line"
+        );
         spool.done(place).unwrap();
         assert!(spool.is_empty());
         assert_eq!(std::fs::metadata(folder.path().join(NAME)).unwrap().len(), 0);

@@ -7,7 +7,7 @@ use carriers::http::{read_body, without_url};
 use domain::endpoint::{
     RING_TIMEOUT_S, RING_TIMEOUT_S_DEFAULT, SIP_AUTH_BYTES_MAX, SipUri, StreamUrl, Webhook, WebhookUrl,
 };
-use domain::error::{Code, Refusal, shown};
+use domain::error::{Code, Refusal};
 use domain::fallback::MESSAGE_CHARS_MAX;
 use domain::number::E164;
 use jiff::Timestamp;
@@ -190,9 +190,7 @@ enum ConnectJson {
 
 /// Reads an answer.
 pub fn read_answer(egress: &Egress, body: &[u8]) -> Result<Answer, Fault> {
-    // The parser's words name fields and places, and of values only what is malformed.
-    let answer: AnswerJson =
-        serde_json::from_slice(body).map_err(|error| Fault::Senseless(shown(&error.to_string())))?;
+    let answer: AnswerJson = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     let refused = |refusal: Refusal| Fault::Senseless(refusal.to_string());
     match (answer.connect, answer.say, answer.reject) {
         (Some(connect), None, None) => connect_read(egress, connect).map_err(refused),
@@ -202,6 +200,15 @@ pub fn read_answer(egress: &Egress, body: &[u8]) -> Result<Answer, Fault> {
             Err(Fault::Senseless("it must hold exactly one of connect, say and \"reject\": true".to_owned()))
         }
     }
+}
+
+/// Says where an answer stops making sense, and not with what: the parser's own words repeat values, and one may be a password.
+fn unreadable(error: &serde_json::Error) -> Fault {
+    let why = match error.classify() {
+        serde_json::error::Category::Data => "a field is unknown, missing or of the wrong type",
+        _ => "it is not JSON",
+    };
+    Fault::Senseless(format!("{why}, at line {} column {}", error.line(), error.column()))
 }
 
 fn connect_read(egress: &Egress, connect: ConnectJson) -> Result<Answer, Refusal> {
@@ -336,6 +343,10 @@ mod tests {
         ] {
             assert!(matches!(read(body), Err(Fault::Senseless(_))), "{body}");
         }
+        let secret =
+            r#"{"connect":{"type":"sip","uri":"sip:a@agents.example","username":"u","password":8675309}}"#;
+        let said = read(secret).unwrap_err().to_string();
+        assert!(!said.contains("8675309") && said.contains("line 1"), "{said}");
         let long = format!(r#"{{"say":"{}"}}"#, "x".repeat(MESSAGE_CHARS_MAX + 1));
         assert!(read(&long).is_err());
     }

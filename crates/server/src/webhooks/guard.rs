@@ -4,14 +4,16 @@
 //!
 //! What is sent there, and what is made of the answer, is told by `ask`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use carriers::http::{Timeouts, client_builder};
+use domain::destination::Destinations;
 use domain::endpoint::{Address, Plain};
 use domain::error::{Code, Refusal, shown};
+use domain::number::{Country, E164};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
@@ -32,6 +34,8 @@ pub struct Egress {
     client: reqwest::Client,
     /// A client for each port that an exactly allowed address has: only on that port is that address reached.
     by_port: HashMap<u16, reqwest::Client>,
+    /// Where calls may be sent on to over the telephone network.
+    destinations: Destinations,
 }
 
 impl std::fmt::Debug for Egress {
@@ -62,7 +66,21 @@ impl Egress {
         for port in policy.allowed_addresses.iter().filter_map(|allowed| allowed.port) {
             by_port.insert(port, client(Some(port))?);
         }
-        Ok(Egress { client: client(None)?, by_port, policy })
+        let destinations =
+            Destinations { listed: settings.allowed_phone_countries.clone(), sold: BTreeSet::new() };
+        Ok(Egress { client: client(None)?, by_port, policy, destinations })
+    }
+
+    /// The same, where the store sells numbers of these countries.
+    #[must_use]
+    pub fn selling(mut self, countries: impl IntoIterator<Item = Country>) -> Egress {
+        self.destinations.sold.extend(countries);
+        self
+    }
+
+    /// Checks a number that calls would be sent on to; `home` is the workspace's own country.
+    pub fn destination_check(&self, number: E164, home: Option<Country>) -> Result<(), Refusal> {
+        self.destinations.check(number, home)
     }
 
     /// Whether unencrypted addresses are accepted.
@@ -122,7 +140,7 @@ impl Policy {
             Host::Domain(name) if is_localhost(name) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             Host::Domain(_) => None,
         };
-        if !self.allows_port(address.port) {
+        if !self.allows_port(ip, address.port) {
             return Err(Refusal::new(
                 Code::UrlPort,
                 format!(
@@ -138,10 +156,15 @@ impl Policy {
         }
     }
 
-    fn allows_port(&self, port: u16) -> bool {
+    /// Whether a port may be reached; one that is named for an address, only there. Names are for ports that are allowed anywhere.
+    fn allows_port(&self, ip: Option<IpAddr>, port: u16) -> bool {
         matches!(port, 80 | 443 | 1024..)
             || self.allowed_ports.contains(&port)
-            || self.allowed_addresses.iter().any(|allowed| allowed.port == Some(port))
+            || ip.is_some_and(|ip| {
+                self.allowed_addresses
+                    .iter()
+                    .any(|allowed| allowed.port == Some(port) && allowed.network.contains(ip))
+            })
     }
 
     /// Whether an address may be reached on a port; `None` is any other than those that are named for one address.
@@ -360,7 +383,7 @@ mod tests {
     #[test]
     fn the_operator_may_allow_more_but_never_a_clouds_interface_by_the_way() {
         let open = policy(
-            "allowed_addresses = [\"10.1.0.0/16\", \"127.0.0.1:9000\", \"169.254.0.0/16\"]\nallowed_ports = [22]\ndanger_plain_to_loopback = true",
+            "allowed_addresses = [\"10.1.0.0/16\", \"127.0.0.1:9000\", \"127.0.0.1:25\", \"169.254.0.0/16\"]\nallowed_ports = [22]\ndanger_plain_to_loopback = true",
         );
         for (url, code) in [
             ("https://10.1.2.3/", None),
@@ -368,6 +391,9 @@ mod tests {
             ("https://10.1.2.3:22/", None),
             ("https://10.1.2.3:25/", Some(Code::UrlPort)),
             ("http://127.0.0.1:9000/", None),
+            ("http://127.0.0.1:25/", None),
+            ("https://93.184.215.14:25/", Some(Code::UrlPort)),
+            ("https://agent.example:25/", Some(Code::UrlPort)),
             ("http://127.0.0.1:9001/", Some(Code::AddressNotAllowed)),
             ("http://10.1.2.3/", Some(Code::UrlScheme)),
             ("https://169.254.169.254/", Some(Code::AddressNotAllowed)),

@@ -17,6 +17,7 @@ on_sqlite!(
     circles_and_long_chains_are_refused,
     revisions_are_honoured,
     agents_are_made_once,
+    one_key_is_for_one_agent,
     roles_may_what_they_may,
 );
 
@@ -334,6 +335,12 @@ async fn what_cannot_be_meant_is_refused(node: Arc<Node>) {
         (json!({"endpoint": {"type": "webhook", "webhook_url": "ftp://a.example/"}}), "url_scheme"),
         (json!({"endpoint": {"type": "phone", "phone_number": "4385950345"}}), "not_e164"),
         (json!({"endpoint": {"type": "phone", "phone_number": "+1911"}}), "emergency_or_short_code"),
+        (json!({"endpoint": {"type": "phone", "phone_number": "+5351234567"}}), "destination_blocked"),
+        (json!({"endpoint": {"type": "phone", "phone_number": "+19005550123"}}), "destination_blocked"),
+        (
+            json!({"fallback": {"targets": [{"type": "phone", "phone_number": "+88213123456"}]}}),
+            "destination_blocked",
+        ),
         (json!({"endpoint": []}), "wrong_type"),
         (json!({"message_url": "https://a.example/"}), "unknown_field"),
         (json!({"handoff": {}}), "unknown_field"),
@@ -485,6 +492,33 @@ async fn agents_are_made_once(node: Arc<Node>) {
     let other = send("Sales").await;
     assert_eq!((other.status, other.code()), (409, "idempotency_conflict".to_owned()));
     assert_eq!(node.get("/v1/agents").await.json()["data"].as_array().unwrap().len(), 1);
+}
+
+/// One key for a whole release: each agent is another request, and so is the same one under another condition.
+async fn one_key_is_for_one_agent(node: Arc<Node>) {
+    let (first, second) = (made(&node, "First").await, made(&node, "Second").await);
+    let publish = async |agent: &str, headers: &[(&str, &str)]| {
+        let path = format!("/v1/agents/{agent}/publish");
+        node.send_as(&node.owner_key, Method::POST, &path, None, headers).await
+    };
+    let key = ("idempotency-key", "release-42");
+    assert_eq!(publish(&first, &[key]).await.status, 201);
+    let again = publish(&first, &[key]).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, Some("true")));
+    for (agent, headers) in [
+        (second.as_str(), &[key][..]),
+        ("agt_01kb5x3a7m0000000000000000", &[key]),
+        (first.as_str(), &[key, ("if-match", "\"r1\"")]),
+    ] {
+        let other = publish(agent, headers).await;
+        assert_eq!(
+            (other.status, other.code()),
+            (409, "idempotency_conflict".to_owned()),
+            "{agent} {headers:?}"
+        );
+    }
+    let running = node.get(&format!("/v1/agents/{second}/deployments")).await.json();
+    assert_eq!(running["current"]["sandbox"], Value::Null, "{running}");
 }
 
 async fn roles_may_what_they_may(node: Arc<Node>) {

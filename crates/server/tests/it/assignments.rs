@@ -13,7 +13,8 @@ on_sqlite!(
     a_number_in_use_is_not_given_back,
     a_number_is_bought_for_an_agent,
     the_advice_leads_to_the_assignment,
-    fallbacks_do_not_go_in_circles
+    fallbacks_do_not_go_in_circles,
+    a_fallback_that_names_a_number_before_it_is_ours
 );
 
 /// An agent with an endpoint, published to sandbox.
@@ -200,4 +201,26 @@ async fn fallbacks_do_not_go_in_circles(node: Arc<Node>) {
     let workspace =
         node.patch("/v1/workspace", json!({"fallback": {"targets": [phone("+15145550105")]}})).await;
     assert!(matches!(workspace.status, 200 | 422), "{}", workspace.text);
+}
+
+/// What the workspace falls back to is bought: calls to it would be sent on to it.
+async fn a_fallback_that_names_a_number_before_it_is_ours(node: Arc<Node>) {
+    let offers = node.get("/v1/store/numbers?country=US&limit=1").await.json();
+    let offer = &offers["data"][0];
+    let agent = agent(&node, "Support").await;
+    let fallback =
+        json!({"fallback": {"targets": [{"type": "phone", "phone_number": offer["phone_number"]}]}});
+    assert_eq!(node.patch(&format!("/v1/agents/{agent}/draft"), fallback).await.status, 200);
+    publish(&node, &agent).await;
+    let buy = async |idempotency_key: &str, body: Value| {
+        let headers = [("idempotency-key", idempotency_key)];
+        node.send_as(&node.owner_key, Method::POST, "/v1/numbers/buy", Some(body), &headers).await
+    };
+    let assignment = json!({"agent_id": agent, "environment": "sandbox"});
+    let circle = buy("one", json!({"quote_id": offer["quote_id"], "assignment": assignment})).await;
+    assert_eq!((circle.status, circle.code().as_str()), (422, "fallback_loop"), "{}", circle.text);
+    assert_eq!(node.get("/v1/numbers").await.json()["data"], json!([]), "nothing was ordered");
+    let without = buy("two", json!({"quote_id": offer["quote_id"]})).await;
+    assert_eq!(without.status, 202, "{}", without.text);
+    node.settle().await;
 }

@@ -326,3 +326,21 @@ async fn statuses_are_kept_in_whatever_order_they_come() {
         .collect::<Vec<_>>();
     assert_eq!(events, ["call.started", "call.ended", "call.started", "call.ended"]);
 }
+
+/// A target that was saved when it was allowed, or when it was somebody else's number.
+#[tokio::test]
+async fn what_must_not_be_called_is_left_out_when_the_call_comes() {
+    let to = |text: &str| Dial {
+        target: Target::Phone { phone_number: text.parse().unwrap() },
+        ring_timeout_s: 20,
+    };
+    let line = Line::open(Laid {
+        fallback: Some(fallback(vec![to("+5351234567"), to("+14385550100"), phone(1)], None)),
+        ..Laid::dial(to("+19005550123"))
+    })
+    .await;
+    let twiml = line.voice("CA1").await;
+    assert!(twiml.contains("<Number>+14385550101</Number>"), "{twiml}");
+    let last = line.after(&twiml, "CA1", &[("DialCallStatus", "busy")]).await;
+    assert!(last.contains("<Say>"), "{last}");
+}

@@ -127,7 +127,9 @@ impl Laid {
             own: self.own.map(Box::new),
         };
         let mut rows = self.secrets;
-        rows.push(Row::Workspace(workspace, Some(WorkspaceRow { settings: self.settings })));
+        let home = self.settings.default_country.or(Some("CA".parse().unwrap()));
+        let settings = WorkspaceSettings { default_country: home, ..self.settings };
+        rows.push(Row::Workspace(workspace, Some(WorkspaceRow { settings })));
         rows.push(Row::Running((AGENT, Environment::Live), Some(running)));
         rows.push(Row::Number((Ingress::STORE, called()), Some(number)));
         RouteTable::build(rows, version)

@@ -99,6 +99,9 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
         (200, r#"{"reject":true}"#, "<Response><Reject/></Response>"),
         (200, r#"{"connect":{"type":"sip","uri":"sip:a@10.0.0.1"}}"#, "sip:default@"),
         (200, r#"{"connect":{"type":"phone","phone_number":"911"}}"#, "sip:default@"),
+        (200, r#"{"connect":{"type":"phone","phone_number":"+14385550100"}}"#, "sip:default@"),
+        (200, r#"{"connect":{"type":"phone","phone_number":"+5351234567"}}"#, "sip:default@"),
+        (200, r#"{"connect":{"type":"phone","phone_number":"+19005550123"}}"#, "sip:default@"),
         (200, "<Response><Dial>+19005550100</Dial></Response>", "sip:default@"),
         (200, "", "sip:default@"),
         (200, &long, "sip:default@"),
@@ -141,8 +144,8 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
     let of = |sid: &str| {
         kept.iter().find(|(call, _)| call.carrier_call_id == sid).unwrap().0.decision.clone().unwrap()
     };
-    assert_eq!(of("CA12")["asked"]["fault"], "the team's server answered with the HTTP status 500");
-    assert_eq!(of("CA13")["asked"]["fault"], "the team's server did not answer within 3 s");
+    assert_eq!(of("CA15")["asked"]["fault"], "the team's server answered with the HTTP status 500");
+    assert_eq!(of("CA16")["asked"]["fault"], "the team's server did not answer within 3 s");
     assert_eq!(of("CA1")["asked"]["answer"]["type"], "stream");
     assert_eq!(of("CA1")["asked"]["webhook_url"], format!("http://127.0.0.1:{}/route?a=b", team.port));
     let (_, timeline) = kept.iter().find(|(call, _)| call.carrier_call_id == "CA12").unwrap();

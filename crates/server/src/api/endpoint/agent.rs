@@ -185,7 +185,7 @@ pub fn parameters(json: &Json<'_>) -> Option<Parameters> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actions::endpoints::{endpoint_addresses, fallback_addresses};
+    use crate::actions::endpoints::{Place, endpoint_places, fallback_places};
     use crate::api::fields::read_object;
     use crate::app::Random;
     use expect_test::{Expect, expect};
@@ -206,13 +206,16 @@ mod tests {
             Ok((endpoint, fallback, _)) => {
                 let mut found = Vec::new();
                 if let Some(endpoint) = &endpoint {
-                    endpoint_addresses(endpoint, "endpoint", &mut found);
+                    endpoint_places(endpoint, "endpoint", &mut found);
                 }
                 if let Some(fallback) = &fallback {
-                    fallback_addresses(fallback, "fallback", &mut found);
+                    fallback_places(fallback, "fallback", &mut found);
                 }
-                let told: Vec<String> =
-                    found.iter().map(|(field, at)| format!("{field} → {}:{}\n", at.host, at.port)).collect();
+                let told = found.iter().map(|(field, place)| match place {
+                    Place::Address(at) => format!("{field} → {}:{}\n", at.host, at.port),
+                    Place::PhoneNumber(number) => format!("{field} → {number}\n"),
+                });
+                let told: Vec<String> = told.collect();
                 format!("ok\n{}", told.concat())
             }
             Err(problem) => problem
@@ -250,6 +253,7 @@ mod tests {
                 ok
                 endpoint.webhook_url → team.example:443
                 endpoint.default.url → agents.example:443
+                fallback.targets[0].phone_number → +14385950345
                 fallback.targets[1].uri → example.com:5061
             "#]],
         );

@@ -88,7 +88,7 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
             let (next, asked) = call.ask(&decision, webhook, found).await;
             match next {
                 Some(next) => (next, Some(asked)),
-                None => match default {
+                None => match default.as_ref().filter(|default| call.may_dial(&default.dial.target)) {
                     Some(default) => (Next::dial(&call, 0, default.origin, default.dial), Some(asked)),
                     None => (call.next_from(&decision, 1), Some(asked)),
                 },
@@ -266,8 +266,46 @@ impl Call<'_> {
             // If the rules changed while the call was under way, it cannot be refused any more.
             Answer::Say { .. } | Answer::Reject { .. } => (None, 0),
         };
-        let tried = targets.and_then(|targets| targets.get(usize::from(step.saturating_sub(first))));
-        tried.map_or(Next::Say(None), |tried| Next::dial(self, step.max(first), tried.origin, tried.dial))
+        let mut step = step.max(first);
+        while let Some(tried) = targets.and_then(|targets| targets.get(usize::from(step - first))) {
+            if self.may_dial(&tried.dial.target) {
+                return Next::dial(self, step, tried.origin, tried.dial);
+            }
+            step += 1;
+        }
+        Next::Say(None)
+    }
+
+    /// Whether a target may be tried. What was saved was checked then, but the operator's rules may have changed since, and
+    /// numbers that are ours today were somebody else's.
+    fn may_dial(&self, target: &Target) -> bool {
+        let Target::Phone { phone_number } = target else { return true };
+        let home = self.table.workspace(self.workspace).and_then(|settings| settings.default_country);
+        if let Err(refusal) = self.twilio.app.egress.destination_check(*phone_number, home) {
+            warn!(call.id = %self.id, "a target of the call {} is left out: {refusal}", self.id);
+            return false;
+        }
+        let Some(ours) = self.table.find(Ingress::STORE, *phone_number) else { return true };
+        // Within a workspace, circles are refused when they are made; through others nobody sees them then.
+        let may_circle = *phone_number == self.to || ours.workspace_id != self.workspace;
+        if may_circle && !self.twilio.hops.may_go_on(&self.from, self.to, self.twilio.app.clock.monotonic()) {
+            warn!(call.id = %self.id, "a target of the call {} is left out: the call goes in a circle", self.id);
+            return false;
+        }
+        *phone_number != self.to
+    }
+
+    /// Why a target that the team's server named is not tried.
+    fn refuse_answer(&self, leg: &Leg) -> Option<&'static str> {
+        let Leg::Phone { phone_number } = leg else { return None };
+        if self.table.find(Ingress::STORE, *phone_number).is_some() {
+            return Some(
+                "the answer cannot be used: it names a number of ours, so the call would come back to us",
+            );
+        }
+        let target = Target::Phone { phone_number: *phone_number };
+        (!self.may_dial(&target))
+            .then_some("the answer cannot be used: destination_blocked: that number may not be called")
     }
 
     /// Asks the team's server. What it answered is kept with the decision, without what is secret.
@@ -304,6 +342,10 @@ impl Call<'_> {
         let kept = |name: &str, value: Value| Map::from_iter([(name.to_owned(), value)]);
         match answer {
             Ok(ask::Answer::Connect { leg, ring_timeout_s }) => {
+                if let Some(fault) = self.refuse_answer(&leg) {
+                    info!(call.id = %self.id, "the call {} goes on without the team's server: {fault}", self.id);
+                    return (None, json!({"fault": fault}));
+                }
                 let next = Next::Dial { step: 0, origin: Origin::WebhookAnswer, leg, ring_timeout_s };
                 let detail = next.detail();
                 (Some(next), kept("answer", detail))
