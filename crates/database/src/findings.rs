@@ -4,6 +4,7 @@
 
 use domain::call::Ingress;
 use domain::id::NumberId;
+use domain::number::E164;
 use domain::reconcile::{Finding, FindingKind, Observation, Owner};
 
 use crate::engine::{Both, Read, Tx};
@@ -23,6 +24,11 @@ macro_rules! columns {
 
 const LIST: &str =
     concat!("SELECT ", columns!(), " FROM findings WHERE ingress = $1 ORDER BY phone_number, kind LIMIT $2");
+const LIST_OF_NUMBER: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM findings WHERE ingress = $1 AND phone_number = $2 AND number_id = $3 ORDER BY kind LIMIT $4"
+);
 const PUT: &str = concat!(
     "INSERT INTO findings (",
     columns!(),
@@ -40,6 +46,7 @@ const COUNT: &str = "SELECT kind, count(*) FROM findings WHERE reported_at IS NO
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("findings::LIST", Both::same(LIST)),
+    ("findings::LIST_OF_NUMBER", Both::same(LIST_OF_NUMBER)),
     ("findings::PUT", Both::same(PUT)),
     ("findings::REMOVE", Both::same(REMOVE)),
     ("findings::OF_NUMBER", Both::same(OF_NUMBER)),
@@ -75,7 +82,7 @@ pub fn finding_list(read: &Read<'_>, ingress: Ingress) -> Result<Vec<Finding>, D
 }
 
 /// What is believed to differ in one number, in words.
-pub fn finding_list_of_number(
+pub fn finding_words_of_number(
     read: &Read<'_>,
     number: NumberId,
 ) -> Result<Vec<(FindingKind, String)>, DbError> {
@@ -85,6 +92,17 @@ pub fn finding_list_of_number(
 /// How many differences of each kind are believed.
 pub fn finding_count(read: &Read<'_>) -> Result<Vec<(FindingKind, i64)>, DbError> {
     read.query(COUNT, &[], |row| Ok((row.parse(0)?, row.read(1)?)))
+}
+
+/// What is known to differ in one number of ours.
+pub fn finding_list_of_number(
+    read: &Read<'_>,
+    ingress: Ingress,
+    phone_number: E164,
+    id: NumberId,
+) -> Result<Vec<Finding>, DbError> {
+    let place = [ingress.get().into(), Value::text(&phone_number), Value::text(&id), FINDINGS_MAX.into()];
+    read.query(LIST_OF_NUMBER, &place, finding)
 }
 
 /// Keeps a finding, new or seen again.

@@ -31,6 +31,18 @@ const NUMBER_TEXT_MAX: usize = 64;
 pub struct E164(u64);
 
 impl E164 {
+    /// Does once what the first number of a country would otherwise have to wait for: what is known of its numbers is read, and
+    /// its patterns are compiled. Later numbers of these countries find it done.
+    pub fn warm_up() {
+        for number in ["+12025550123", "+14165550123", "+447700900123", "+33199000123"] {
+            // Suggestions read numbers as they are dialled at home.
+            let _ = suggest(&number[2..], None);
+            if let Ok(number) = number.parse::<E164>() {
+                let _ = (number.country(), number.is_allocated(), number.international());
+            }
+        }
+    }
+
     /// Reads a number that must be in E.164 form already. The refusal names what is wrong and suggests the form that was
     /// probably meant; a national number is understood by `default_country`, for the suggestion only.
     pub fn parse(text: &str, default_country: Option<Country>) -> Result<E164, Refusal> {

@@ -14,6 +14,7 @@ mod chains;
 pub mod endpoints;
 pub mod events;
 mod failure;
+pub mod findings;
 pub mod health;
 mod if_match;
 pub mod key_text;

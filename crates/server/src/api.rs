@@ -17,6 +17,7 @@ pub mod etag;
 pub mod events;
 pub mod failure;
 pub mod fields;
+pub mod findings;
 pub mod health;
 pub mod idempotency;
 pub mod json;

@@ -9,11 +9,19 @@ pub mod reconcile_numbers;
 pub mod record_calls;
 pub mod release_numbers;
 
+use domain::number::E164;
+use tracing::warn;
+
 use crate::app::Shared;
 
-/// Loads the routes, so that the first call finds them, and starts the tasks. They end when the app does.
+/// Loads the routes and what is known of phone numbers, so that the first call finds both, and starts the tasks. They end when the
+/// app does.
 pub async fn start(app: &Shared) {
+    let warming = tokio::task::spawn_blocking(E164::warm_up);
     build_routes::load_first(app).await;
+    if let Err(why) = warming.await {
+        warn!("what is known of phone numbers was not loaded ahead: {why}");
+    }
     app.tasks.spawn("build_routes", build_routes::run(app.clone()));
     app.tasks.spawn("record_calls", record_calls::run(app.clone()));
     let driver = driver::Driver::new(app);

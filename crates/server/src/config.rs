@@ -22,6 +22,8 @@ use std::time::Duration;
 use domain::money::Currency;
 use domain::number::{Country, NumberType};
 use domain::purchase::Schedule;
+use domain::reconcile::Rules;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use url::Url;
 
@@ -269,6 +271,14 @@ pub struct Reconcile {
 impl Default for Reconcile {
     fn default() -> Self {
         Reconcile { period_ms: 300_000, listings: 3, listing_gap_ms: 600_000 }
+    }
+}
+
+impl Reconcile {
+    /// When a finding is believed.
+    pub fn rules(&self) -> Rules {
+        let gap = i64::try_from(self.listing_gap_ms).unwrap_or(i64::MAX);
+        Rules { listings: self.listings.max(1), gap: SignedDuration::from_millis(gap) }
     }
 }
 

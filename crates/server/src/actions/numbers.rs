@@ -5,7 +5,7 @@
 
 use database::agents::agent_find;
 use database::deployments::deployment_running;
-use database::findings::finding_list_of_number;
+use database::findings::finding_words_of_number;
 use database::meta::server_clock;
 pub use database::numbers::{Number, NumberFilter};
 use database::numbers::{
@@ -224,7 +224,7 @@ pub async fn number_readiness(
             let outage = workspace_find(read, workspace)?
                 .map(|workspace| workspace.settings.outage)
                 .unwrap_or_default();
-            let findings = finding_list_of_number(read, number.id)?;
+            let findings = finding_words_of_number(read, number.id)?;
             Ok(readiness(readiness::Facts {
                 status: number.status,
                 capabilities: number.capabilities,

@@ -24,8 +24,8 @@ use utoipa_axum::routes;
 use super::error::{ERROR_PAGES, FieldError, PROBLEM_JSON, Problem, ProblemBody};
 use super::fields::nearest;
 use super::{
-    agents, answer, audit, auth, callouts, calls, docs, events, health, keys, numbers, roles, routes, store,
-    variants, versions, workspace,
+    agents, answer, audit, auth, callouts, calls, docs, events, findings, health, keys, numbers, roles,
+    routes, store, variants, versions, workspace,
 };
 use crate::app::Shared;
 
@@ -89,6 +89,7 @@ impl Routes {
 fn with_key() -> Routes {
     Routes::new()
         .and(numbers::routes())
+        .and(findings::routes())
         .and(store::routes())
         .and(agents::routes())
         .and(variants::routes())

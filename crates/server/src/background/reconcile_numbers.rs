@@ -131,7 +131,7 @@ async fn compared(app: &Shared, store: &Store, lease: &Lease) -> anyhow::Result<
         .collect();
     let mut observations = compare(theirs, ours);
     observations.truncate(FINDINGS_MAX as usize);
-    let rules = rules(app);
+    let rules = app.config.reconcile.rules();
     let findings = keep(app, lease, observations, listed_at, rules).await?;
     app.failpoint("reconcile_numbers.after_findings");
     let unlocked = unlock(app, lease).await?;
@@ -140,15 +140,6 @@ async fn compared(app: &Shared, store: &Store, lease: &Lease) -> anyhow::Result<
         app.nudges.order_numbers.notify_one();
     }
     Ok(Report { listed: listed_count, ours: ours_count, findings, rules, unlocked })
-}
-
-/// When a finding is believed, as the settings say.
-pub fn rules(app: &Shared) -> Rules {
-    let gap = Duration::from_millis(app.config.reconcile.listing_gap_ms);
-    Rules {
-        listings: app.config.reconcile.listings.max(1),
-        gap: SignedDuration::try_from(gap).unwrap_or(SignedDuration::MAX),
-    }
 }
 
 /// Every number in the account. A page that cannot be read is no verdict on anything: then there is no list.

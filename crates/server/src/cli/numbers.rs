@@ -96,6 +96,11 @@ enum NumbersCommand {
     /// Tell whether a number is ready for calls, and what is missing
     #[command(after_help = "Example:\n  switchboard numbers readiness +14155550101")]
     Readiness(OneNumber),
+    /// Tell how the carrier's side of a number differs from what was set there
+    #[command(
+        after_help = "Ends with exit code 4 if a difference is believed. Nothing is fixed by itself.\n\nExample:\n  switchboard numbers drift +14155550101"
+    )]
+    Drift(OneNumber),
 }
 
 #[derive(Debug, clap::Args)]
@@ -276,6 +281,7 @@ impl NumbersArgs {
                 Ok(())
             }
             NumbersCommand::Readiness(OneNumber { number }) => readiness(&remote, &number, json).await,
+            NumbersCommand::Drift(OneNumber { number }) => drift(&remote, &number, json).await,
         }
     }
 }
@@ -583,4 +589,25 @@ async fn readiness(remote: &Remote, number: &str, json: bool) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+async fn drift(remote: &Remote, number: &str, json: bool) -> Result<(), Failure> {
+    let value = remote.read(&["numbers", number, "drift"], &[]).await?;
+    let is_ok = value.get("ok").and_then(Value::as_bool) == Some(true);
+    if json {
+        say_json(&value);
+    } else {
+        match value.get("checked_at").and_then(Value::as_str) {
+            Some(at) => say(&format!("compared with the carrier's list at {}", visible(at))),
+            None => say("never compared with the carrier's list yet"),
+        }
+        for finding in value.get("findings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+        {
+            let verdict =
+                if finding.get("believed") == Some(&json!(true)) { "believed" } else { "not believed yet" };
+            let (kind, detail) = (field(finding, "finding"), field(finding, "detail"));
+            say(&format!("{kind}: {detail} (seen {} times, {verdict})", field(finding, "seen")));
+        }
+    }
+    if is_ok { Ok(()) } else { Err(Failure::Found(format!("{number} differs at the carrier"))) }
 }

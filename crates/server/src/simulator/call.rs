@@ -379,10 +379,10 @@ impl Follower {
     /// Sends a callback whose answer nobody will follow, because the call is over.
     pub(super) fn notify(&mut self, operation: &'static str, url: &str, via: Via, extra: &Form) {
         let mut params = self.params(extra);
-        if let Some((_, status)) = params.0.iter_mut().find(|(name, _)| name == "CallStatus") {
-            // The caller has gone, and the carrier says so, although the call's own end is yet to be written.
-            let over = if self.answered { Status::Completed } else { Status::NoAnswer };
-            over.name().clone_into(status);
+        // The caller has gone, and the request says so; the call's own end comes behind it.
+        if let Some(entry) = params.0.iter_mut().find(|(name, _)| name == "CallStatus") {
+            let status = if self.answered { Status::Completed } else { Status::NoAnswer };
+            status.name().clone_into(&mut entry.1);
         }
         let callback = Callback { operation, url: url.to_owned(), via, params };
         // Whoever waits for the call to be settled waits for it too; its outcome is in the timeline. A call ends once.

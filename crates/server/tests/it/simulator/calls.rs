@@ -320,7 +320,7 @@ async fn several_numbers_ring_at_once_or_in_turn() {
 }
 
 #[tokio::test]
-async fn a_callers_patience_ends_a_dial_and_the_action_still_hears_of_it() {
+async fn a_caller_who_hangs_up_ends_a_dial_and_the_action_still_hears_of_it() {
     let document = "<Dial answerOnBridge=\"true\" timeout=\"600\" action=\"/after\"><Number>+14155550181</Number></Dial>";
     let (carrier, product, number) = set_up(move |seen| match seen.path.as_str() {
         "/voice" => twiml(document),
@@ -328,10 +328,25 @@ async fn a_callers_patience_ends_a_dial_and_the_action_still_hears_of_it() {
     })
     .await;
     carrier.control(Method::PUT, "destinations/+14155550181", json!({"behaviour": "no-answer"})).await;
+    let call = json!({"to": number["phone_number"], "from": "+15145550100"});
+    let (_, call) = carrier.control(Method::POST, "calls", call).await;
+    let sid = call["sid"].as_str().unwrap();
+    let legs = format!("/Calls.json?ParentCallSid={sid}");
+    until("the other telephone rings", async || {
+        carrier.get(&legs).await.1["calls"][0]["status"] == "ringing"
+    })
+    .await;
+    carrier.control(Method::POST, &format!("calls/{sid}/hangup"), Value::Null).await;
+    until("the action", async || !product.at("/after").is_empty()).await;
+    let after = &product.at("/after")[0];
+    assert_eq!((after.param("DialCallStatus"), after.param("CallStatus")), ("canceled", "no-answer"));
+    until("its end", async || {
+        carrier.control(Method::GET, &format!("calls/{sid}"), Value::Null).await.1["status"] == "no-answer"
+    })
+    .await;
+    // A caller whose patience has an end does the same by themselves, wherever the call is by then.
     let story = carrier.call(&number, json!({"give_up_after_ms": 5_000})).await;
     assert_eq!(story["status"], "no-answer");
-    until("the action", async || !product.at("/after").is_empty()).await;
-    assert_eq!(product.at("/after")[0].param("DialCallStatus"), "canceled");
 }
 
 #[tokio::test]

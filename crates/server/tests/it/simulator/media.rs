@@ -132,7 +132,7 @@ async fn the_demo_agent_is_heard_and_a_caller_hangs_up() {
     assert_eq!(agent.sessions(), 1);
     until("the agent is free again", async || agent.sessions_open() == 0).await;
     until("the action", async || !product.at("/after").is_empty()).await;
-    assert_eq!(product.at("/after")[0].param("CallStatus"), "completed", "the caller has gone");
+    assert_eq!(product.at("/after")[0].param("CallStatus"), "completed", "whoever hung up does not wait");
     agent.shutdown().await;
 }
 
