@@ -343,8 +343,9 @@ impl Call<'_> {
         match answer {
             Ok(ask::Answer::Connect { leg, ring_timeout_s }) => {
                 if let Some(fault) = self.refuse_answer(&leg) {
-                    info!(call.id = %self.id, "the call {} goes on without the team's server: {fault}", self.id);
-                    return (None, json!({"fault": fault}));
+                    let url = webhook.webhook_url.as_str();
+                    warn!(call.id = %self.id, "the call {} goes on without the team's server {url}: {fault}", self.id);
+                    return (None, kept("fault", json!(fault)));
                 }
                 let next = Next::Dial { step: 0, origin: Origin::WebhookAnswer, leg, ring_timeout_s };
                 let detail = next.detail();
