@@ -337,10 +337,13 @@ pub enum AuditBreak {
         /// The last row that was written.
         expected: i64,
     },
+    /// Where the chain ends is not recorded any more.
+    #[error("the record of where the chain ends is missing")]
+    EndMissing,
     /// The chain is whole, but it is not the one that the anchor saw.
     #[error("entry {0} is not the one that the anchor saw: the chain was written anew")]
     Rewritten(i64),
-    /// A row says that it is older than the one before.
+    /// A row says that it is older than the one before; otherwise the chain is whole. A clock that was set does this too.
     #[error("the clock went back at entry {0}")]
     ClockBack(i64),
 }
@@ -354,6 +357,8 @@ pub fn audit_verify(
 ) -> Result<Result<i64, AuditBreak>, DbError> {
     let mut last = (0_i64, ORIGIN.to_owned(), Timestamp::MIN);
     let mut broken = None;
+    // A clock that was set does the same to a chain; what comes behind is looked at all the same.
+    let mut clock_back = None;
     read.query_each(CHAIN, &[Value::text(&workspace)], |row| {
         if broken.is_some() {
             return Ok(());
@@ -377,12 +382,14 @@ pub fn audit_verify(
         broken = match () {
             () if seq != last.0 + 1 => Some(AuditBreak::Missing(seq)),
             () if hash != stored => Some(AuditBreak::Changed(seq)),
-            () if went_back => Some(AuditBreak::ClockBack(seq)),
             () if anchor.is_some_and(|anchor| anchor.seq == seq && anchor.hash != hash) => {
                 Some(AuditBreak::Rewritten(seq))
             }
             () => None,
         };
+        if went_back && clock_back.is_none() {
+            clock_back = Some(AuditBreak::ClockBack(seq));
+        }
         last = (seq, hash, at);
         Ok(())
     })?;
@@ -392,13 +399,16 @@ pub fn audit_verify(
     let heads = audit_heads(read)?;
     let head = heads.into_iter().find(|head| head.workspace == workspace);
     let expected = head.as_ref().map_or(0, |head| head.seq).max(anchor.map_or(0, |anchor| anchor.seq));
+    if head.is_none() && last.0 > 0 {
+        return Ok(Err(AuditBreak::EndMissing));
+    }
     if last.0 < expected {
         return Ok(Err(AuditBreak::CutOff { found: last.0, expected }));
     }
     if head.is_some_and(|head| head.seq != last.0 || head.hash != last.1) {
         return Ok(Err(AuditBreak::Changed(last.0)));
     }
-    Ok(Ok(last.0))
+    Ok(clock_back.map_or(Ok(last.0), Err))
 }
 
 #[cfg(test)]

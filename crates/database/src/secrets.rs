@@ -294,6 +294,7 @@ const CREATE: &str = "INSERT INTO secrets (id, workspace_id, purpose, ciphertext
 const OPEN: &str = "SELECT purpose, ciphertext FROM secrets WHERE id = $1 AND workspace_id = $2";
 const LIST: &str =
     "SELECT id, purpose, last4, set_at FROM secrets WHERE workspace_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+const COUNT: &str = "SELECT count(*) FROM secrets WHERE workspace_id = $1";
 const DELETE: &str = "DELETE FROM secrets WHERE id = $1 AND workspace_id = $2";
 const COUNT_BY_KEY: Both = Both {
     // The key's id stands in bytes 2 to 5; the engines cut and write bytes differently.
@@ -308,6 +309,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("secrets::CREATE", Both::same(CREATE)),
     ("secrets::OPEN", Both::same(OPEN)),
     ("secrets::LIST", Both::same(LIST)),
+    ("secrets::COUNT", Both::same(COUNT)),
     ("secrets::DELETE", Both::same(DELETE)),
     ("secrets::COUNT_BY_KEY", COUNT_BY_KEY),
 ];
@@ -375,6 +377,11 @@ pub fn secret_list(
             set_at: row.read(3)?,
         })
     })
+}
+
+/// How many secrets a workspace has.
+pub fn secret_count(read: &Read<'_>, workspace: WorkspaceId) -> Result<i64, DbError> {
+    read.query_one(COUNT, &[Value::text(&workspace)], |row| row.read(0))
 }
 
 /// Forgets a secret that nothing refers to any more.

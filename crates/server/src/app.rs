@@ -27,6 +27,7 @@ pub use self::metrics::Metrics;
 pub use self::nudges::Nudges;
 pub use self::random::Random;
 pub use self::tasks::Tasks;
+use crate::actions::health::Health;
 use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -80,6 +81,8 @@ pub struct App {
     pub egress: Arc<Egress>,
     /// Whether the database has confirmed that the key is its key; not yet where it was down at the start.
     pub key_is_checked: AtomicBool,
+    /// Whether it could work when that was asked last.
+    pub health: Health,
     /// Cancelled when the database says that the key is not its key: then the program ends.
     pub key_is_wrong: CancellationToken,
 }
@@ -157,6 +160,7 @@ impl App {
             recorder: Recorder::new(&metrics),
             egress: Arc::new(Egress::new(&config.egress)?.selling(config.store.prices.keys().copied())),
             key_is_checked: AtomicBool::new(true),
+            health: Health::default(),
             key_is_wrong: CancellationToken::new(),
             config: Arc::new(config),
             clock,

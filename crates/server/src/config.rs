@@ -388,6 +388,12 @@ pub struct Limits {
     pub unproven_burst: u32,
     /// How long one API request may take.
     pub request_timeout_ms: u64,
+    /// How many connections are open at once; further ones wait.
+    pub connections: usize,
+    /// How many of them one address may have, unless it is this machine or one of `trusted_proxies`.
+    pub connections_per_address: usize,
+    /// How long a client may take to send the headers of a request, and may leave a connection idle.
+    pub headers_timeout_ms: u64,
 }
 
 impl Default for Limits {
@@ -398,6 +404,9 @@ impl Default for Limits {
             unproven_per_second: 1,
             unproven_burst: 60,
             request_timeout_ms: 15_000,
+            connections: 512,
+            connections_per_address: 64,
+            headers_timeout_ms: 30_000,
         }
     }
 }

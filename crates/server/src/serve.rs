@@ -6,15 +6,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::middleware::from_fn_with_state;
+use hyper::Request;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 use tracing::{info, warn};
 
 use crate::app::{App, Random, Shared};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::{api, background, callbacks, logs};
+use crate::connections::Rules;
+use crate::{api, background, callbacks, connections, logs};
 
 /// Serves until it is told to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -47,18 +54,17 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
         }
     });
     let router = router(&app);
-    let stopping = stop.clone();
-    let served = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { stopping.cancelled().await })
-        .into_future();
-    let mut served = std::pin::pin!(served);
-    let outcome = tokio::select! {
-        outcome = &mut served => outcome,
-        () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
-            warn!("requests were still under way after {} ms and are dropped", patience.as_millis());
-            Ok(())
-        }
+    let under_way = TaskTracker::new();
+    let serve = move |peer: SocketAddr, request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
     };
+    connections::accept(listener, rules(&app.config), stop.clone(), under_way.clone(), serve).await;
+    under_way.close();
+    if tokio::time::timeout(patience, under_way.wait()).await.is_err() {
+        warn!("requests were still under way after {} ms and are dropped", patience.as_millis());
+    }
     if !app.tasks.stop(patience).await {
         warn!(
             "background tasks were still running after {} ms; they go on where they were at the next start",
@@ -71,7 +77,20 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
         !app.key_is_wrong.is_cancelled(),
         "the encryption key is not the database's key; see the log for both fingerprints"
     );
-    outcome.context("failed to serve")
+    Ok(())
+}
+
+/// Who may connect.
+fn rules(config: &Config) -> Rules {
+    // Without TLS of our own, only the proxy that ends it may come from outside.
+    let only_proxies = !config.listen.ip().is_loopback() && !config.danger_listen_without_tls;
+    Rules {
+        connections_max: config.limits.connections.max(1),
+        per_address_max: if only_proxies { 0 } else { config.limits.connections_per_address },
+        proxies: config.trusted_proxies.clone(),
+        headers_limit: Duration::from_millis(config.limits.headers_timeout_ms),
+        drain_limit: Duration::from_millis(config.drain_timeout_ms),
+    }
 }
 
 /// Every address of the program.

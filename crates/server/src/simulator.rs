@@ -43,21 +43,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use signature::{SignedRequest, VoiceRequest, signed_voice_request};
 
 use crate::clock::{Clock, SystemClock};
+use crate::connections::{self, Rules};
 use state::Shared;
 
 /// How many connections are open at once; further ones wait.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long stopping waits for what is under way.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// How long requests under way may still take then.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// How long a client may take to send a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(30);
 
@@ -175,51 +175,19 @@ pub async fn start(config: SimulatorConfig) -> anyhow::Result<RunningSimulator> 
     for row in &unfinished.scheduled {
         scheduled::resume(&shared, row);
     }
-    shared.tracker.spawn(accept(Arc::clone(&shared), listener));
+    let rules = Rules {
+        connections_max: CONNECTIONS_MAX,
+        per_address_max: CONNECTIONS_MAX,
+        proxies: Vec::new(),
+        headers_limit: HEADERS_LIMIT,
+        drain_limit: DRAIN_LIMIT,
+    };
+    let serving = Arc::clone(&shared);
+    let serve = move |peer: SocketAddr, request| router::serve(Arc::clone(&serving), peer.ip(), request);
+    let (stop, tracker) = (shared.stop.clone(), shared.tracker.clone());
+    shared.tracker.spawn(connections::accept(listener, rules, stop, tracker, serve));
     let stop = shared.stop.clone();
     Ok(RunningSimulator { shared, address, stop })
-}
-
-async fn accept(shared: Arc<Shared>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shared.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                shared.tracker.spawn(connection(Arc::clone(&shared), stream, peer, place));
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: others must end before this can go on.
-                tracing::warn!("the simulated carrier cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
-    // Small answers must not wait for a full packet.
-    let _ = stream.set_nodelay(true);
-    let stop = shared.stop.clone();
-    let service = service_fn(move |request| router::serve(Arc::clone(&shared), peer.ip(), request));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // An error is a client that left, or a connection that is dropped on purpose.
-        _ = &mut connection => {}
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
-        }
-    }
-    drop(place);
 }
 
 /// Run a simulated carrier: numbers reserved for fiction, signed callbacks, faults on demand, and no money

@@ -86,6 +86,8 @@ pub struct Statistics {
     pub calls: usize,
     /// Timers that wait now.
     pub timers: usize,
+    /// Bytes of messages that transactions and calls hold now.
+    pub held_bytes: usize,
 }
 
 /// What cannot be done.
@@ -135,6 +137,9 @@ pub struct Endpoint {
     pub(crate) by_key: MacMap<Handle>,
     by_merge_key: MacMap<Handle>,
     per_source: KeyedMap<IpAddr, usize>,
+    /// The sum of what stands there.
+    of_strangers: usize,
+    pub(crate) held_bytes: usize,
     pub(crate) calls: Slab<Call>,
     /// Calls by the request that began them.
     pub(crate) call_of: KeyedMap<Handle, Handle>,
@@ -164,6 +169,8 @@ impl Endpoint {
             by_key: MacMap::default(),
             by_merge_key: MacMap::default(),
             per_source: KeyedMap::with_hasher(map_key("source map")),
+            of_strangers: 0,
+            held_bytes: 0,
             calls: Slab::new(),
             call_of: KeyedMap::with_hasher(map_key("call map")),
             wheel: Wheel::new(),
@@ -304,6 +311,7 @@ impl Endpoint {
             transactions: self.transactions.len(),
             calls: self.calls.len(),
             timers: self.wheel.len(),
+            held_bytes: self.held_bytes,
             ..self.statistics
         }
     }

@@ -42,6 +42,14 @@ pub const TRANSACTIONS_MAX: usize = 200_000;
 /// of 64 bits.
 pub const TRANSACTIONS_PER_SOURCE_MAX: usize = 1_000;
 
+/// Server transactions of all sources that are no known peers together, by default: they never take the room of those
+/// that are.
+pub const TRANSACTIONS_OF_STRANGERS_MAX: usize = TRANSACTIONS_MAX / 2;
+
+/// Bytes of messages that transactions and calls hold, by default. A usual call holds some 3 kB; whoever sends messages
+/// of 64 KiB reaches this before the count of transactions.
+pub const HELD_BYTES_MAX: usize = 512 * 1024 * 1024;
+
 /// Above this share of [`TRANSACTIONS_MAX`] new calls are shed with 503, by default: what is in progress needs room.
 pub const SHED_AT: usize = TRANSACTIONS_MAX / 10 * 9;
 

@@ -149,6 +149,8 @@ pub(crate) struct Call {
     /// Whether the server transaction is over.
     pub(crate) is_request_over: bool,
     pub(crate) armed: Option<Instant>,
+    /// How much of it was counted as held when it was last looked at.
+    pub(crate) held: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,6 +200,12 @@ impl Call {
     /// within a class those that tell the caller what to do about it.
     pub(crate) fn is_better(&self, status: Status) -> bool {
         self.best.as_ref().is_none_or(|best| rank(status) < rank(best.status))
+    }
+
+    /// Bytes of messages that it keeps: the request, and the best answer so far.
+    pub(crate) fn held_now(&self) -> usize {
+        let best = self.best.as_ref().and_then(|best| best.response.as_ref());
+        self.message.bytes().len() + best.map_or(0, |response| response.bytes().len())
     }
 
     /// The branches that may still bring an answer.

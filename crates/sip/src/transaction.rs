@@ -162,6 +162,16 @@ impl Machine {
         }
     }
 
+    /// Bytes of messages that it keeps for sending again.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Machine::ClientInvite(machine) => machine.held_bytes(),
+            Machine::Client(machine) => machine.held_bytes(),
+            Machine::ServerInvite(machine) => machine.held_bytes(),
+            Machine::Server(machine) => machine.held_bytes(),
+        }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Machine::ClientInvite(machine) => machine.is_over(),
@@ -198,6 +208,15 @@ pub(crate) struct Transaction {
     pub(crate) counted: Option<IpAddr>,
     /// The earliest wake-up that the wheel holds for it.
     pub(crate) armed: Option<Instant>,
+    /// How much of it was counted as held when it was last looked at.
+    pub(crate) held: usize,
+}
+
+impl Transaction {
+    /// Bytes of messages that it keeps.
+    pub(crate) fn held_now(&self) -> usize {
+        self.machine.held_bytes() + self.request.as_ref().map_or(0, |request| request.bytes().len())
+    }
 }
 
 /// The ACK for a final response that is no 2xx (RFC 3261 §17.1.1.3): same branch, same URI, the response's To.

@@ -238,6 +238,10 @@ async fn tampering_is_found(arena: Arena) {
     // A clock that went back.
     arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(-500)))).await.unwrap();
     assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::ClockBack(11)));
+    // That hides nothing that comes behind it.
+    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(12)))).await.unwrap();
+    arena.raw("UPDATE audit SET actor = 'nobody' WHERE seq = 12").await;
+    assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::Changed(12)));
 }
 
 async fn versions_have_no_holes(arena: Arena) {

@@ -115,7 +115,7 @@ pub(super) struct Edit<'a, 'c> {
 impl Edit<'_, '_> {
     /// Seals and stores the secrets of a request.
     pub(super) fn seal(&self, secrets: &NewSecrets) -> Result<(), Failure> {
-        Ok(secrets.store(self.tx, self.sealer, self.caller.workspace, self.now)?)
+        secrets.store(self.tx, self.sealer, self.caller.workspace, self.now)
     }
 
     /// Writes what was edited, with its audit row and event, and publishes it where sandbox follows saves.

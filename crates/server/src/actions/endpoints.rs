@@ -134,6 +134,17 @@ fn dial_places(dial: &Dial, path: &str, found: &mut Vec<(String, Place)>) {
     }
 }
 
+/// The secrets in a fallback.
+pub fn fallback_secrets(fallback: Option<&Fallback>) -> Vec<SecretId> {
+    let targets = fallback.into_iter().flat_map(|fallback| &fallback.targets);
+    targets
+        .filter_map(|dial| match &dial.target {
+            Target::Sip { auth: Some(auth), .. } => Some(auth.password.id),
+            _ => None,
+        })
+        .collect()
+}
+
 /// Refuses what may not be reached, all at once. Asked before the transaction: it may look names up.
 pub async fn places_check(
     app: &Shared,

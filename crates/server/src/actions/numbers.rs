@@ -21,7 +21,7 @@ use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
 use domain::fallback::Fallback;
 use domain::hours::{Hours, Zone};
-use domain::id::{AgentId, NumberId, WorkspaceId};
+use domain::id::{AgentId, NumberId, SecretId, WorkspaceId};
 use domain::number::{E164, NumberStatus, ReleaseHold};
 use domain::permission::Permission;
 use domain::readiness::{self, Readiness, readiness};
@@ -29,7 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::endpoints::Place;
-use super::secrets::{NewSecrets, Sealer};
+use super::secrets::{NewSecrets, Sealer, forget_replaced};
 use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
@@ -115,6 +115,7 @@ pub async fn number_patch(
         }
         if after != *before {
             patch.secrets.store(tx, &sealer, before.workspace, now)?;
+            forget_replaced(tx, before.workspace, &secrets_of(before), &secrets_of(&after))?;
         }
         Ok(Changed { action: "number.update", event: EventKind::NumberUpdated, after })
     })
@@ -313,6 +314,14 @@ impl NumberPatch {
         settings.language = self.language.over(settings.language.take());
         settings.time_zone = self.time_zone.over(settings.time_zone.take());
     }
+}
+
+/// The secrets in a number's own settings.
+fn secrets_of(number: &Number) -> Vec<SecretId> {
+    let closed = number.settings.hours.as_ref().and_then(|hours| hours.closed.as_ref());
+    let mut found = endpoints::fallback_secrets(number.settings.fallback.as_ref());
+    found.extend(endpoints::fallback_secrets(closed));
+    found
 }
 
 /// Judges an assignment by what is published, in the transaction that makes it. `place` is where its fields stand in the body.

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use database::secrets::secret_create;
+use database::secrets::{secret_count, secret_create, secret_delete};
 use database::{DbError, Keyring, Tx};
 use domain::endpoint::SecretRef;
 use domain::error::{Code, Refusal};
 use domain::id::{SecretId, WorkspaceId};
 use jiff::Timestamp;
 
+use super::Failure;
 use crate::app::App;
 use crate::config::Secret;
 
@@ -19,6 +20,8 @@ pub const SIP_PASSWORD: &str = "sip_password";
 /// What the signing secrets of webhook endpoints are sealed for.
 pub const WEBHOOK_SECRET: &str = "webhook_secret";
 
+/// The most secrets of one workspace. Every node holds them all, since any call may need one.
+pub const SECRETS_MAX: i64 = 20_000;
 /// The longest secret, in bytes.
 pub const SECRET_BYTES_MAX: usize = 1024;
 
@@ -47,9 +50,9 @@ impl NewSecrets {
         sealer: &Sealer,
         workspace: WorkspaceId,
         now: Timestamp,
-    ) -> Result<(), DbError> {
+    ) -> Result<(), Failure> {
         if !self.0.is_empty() && !sealer.key_is_checked {
-            return Err(key_is_not_checked());
+            return Err(key_is_not_checked().into());
         }
         for secret in self.0.iter() {
             secret_create(
@@ -62,8 +65,29 @@ impl NewSecrets {
                 now,
             )?;
         }
+        if !self.0.is_empty() && secret_count(tx, workspace)? > SECRETS_MAX {
+            return Err(Failure::Refused(Refusal::new(
+                Code::LimitReached,
+                format!(
+                    "a workspace keeps at most {SECRETS_MAX} passwords and signing secrets, those of published versions included"
+                ),
+            )));
+        }
         Ok(())
     }
+}
+
+/// Forgets the secrets of what is replaced, where nothing refers to them any more: for what has no versions.
+pub fn forget_replaced(
+    tx: &Tx<'_>,
+    workspace: WorkspaceId,
+    before: &[SecretId],
+    after: &[SecretId],
+) -> Result<(), DbError> {
+    for id in before.iter().filter(|id| !after.contains(id)) {
+        secret_delete(tx, workspace, *id)?;
+    }
+    Ok(())
 }
 
 /// What seals secrets: nothing, before the database has confirmed the key.

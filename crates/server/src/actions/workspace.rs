@@ -13,7 +13,7 @@ use domain::number::Country;
 use domain::permission::Permission;
 use serde_json::json;
 
-use super::secrets::{NewSecrets, Sealer};
+use super::secrets::{NewSecrets, Sealer, forget_replaced};
 use super::{Caller, Failure, IfMatch, chains, endpoints};
 use crate::app::Shared;
 use crate::patch::Patch;
@@ -78,6 +78,8 @@ pub async fn workspace_patch(
                     .map_err(|failure| failure.in_field("fallback.targets"))?;
             }
             patch.secrets.store(tx, &sealer, caller.workspace, now)?;
+            let secrets = |of: &Workspace| endpoints::fallback_secrets(of.settings.fallback.as_ref());
+            forget_replaced(tx, caller.workspace, &secrets(&before), &secrets(&after))?;
             let after = workspace_update(tx, &after, now).map_err(|error| name_taken(error, &after.name))?;
             caller
                 .change(now, "workspace.update", after.id, EventKind::WorkspaceUpdated)

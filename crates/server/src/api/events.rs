@@ -4,8 +4,9 @@
 //! Nothing is buffered for a slow listener: a batch is read when the last one was taken. A listener whose key is revoked, or whose
 //! role changes, notices within [`KEY_CHECK_EVERY`].
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body as AxumBody, Bytes};
@@ -16,7 +17,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use domain::error::{Code, Refusal};
 use domain::event::{Event, EventKind};
-use domain::id::EventId;
+use domain::id::{EventId, WorkspaceId};
 use futures_util::{FutureExt as _, stream};
 use serde::Serialize;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -35,6 +36,8 @@ use crate::app::Shared;
 
 /// The most listeners of one node.
 pub const LISTENERS_MAX: usize = 200;
+/// The most of them that one workspace may have, so that none takes all.
+pub const LISTENERS_OF_WORKSPACE_MAX: usize = 40;
 /// How many events are read at once.
 const BATCH: u32 = 100;
 /// How often a silent connection is kept open: most proxies wait a minute.
@@ -129,6 +132,13 @@ pub async fn listen(
     query: Query,
 ) -> Result<Response, Problem> {
     let kinds = query.read(|fields| Some(fields.optional("type", |json| json.text(kinds_parse))))?;
+    let place = Place::take(caller.workspace).ok_or_else(|| {
+        Problem::new(
+            Code::Overloaded,
+            format!("this workspace has {LISTENERS_OF_WORKSPACE_MAX} listeners at this node, the most it may have; close one"),
+        )
+        .retry_after(10)
+    })?;
     let room = LISTENERS.try_acquire().map_err(|_| {
         Problem::new(
             Code::Overloaded,
@@ -159,7 +169,7 @@ pub async fn listen(
         look: ticking(LOOK_EVERY),
         key_check: ticking(KEY_CHECK_EVERY),
         app,
-        _room: room,
+        _room: (room, place),
     };
     let chunks = stream::unfold(listener, |mut listener| async move {
         let chunk = listener.next().await?;
@@ -181,6 +191,37 @@ fn ticking(every: Duration) -> Interval {
     ticks
 }
 
+/// One of the places of a workspace, until it is dropped.
+struct Place(WorkspaceId);
+
+/// How many listeners each workspace has.
+static PLACES: Mutex<BTreeMap<WorkspaceId, usize>> = Mutex::new(BTreeMap::new());
+
+impl Place {
+    /// One more place, if there is one left.
+    fn take(workspace: WorkspaceId) -> Option<Place> {
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = places.entry(workspace).or_default();
+        if *taken >= LISTENERS_OF_WORKSPACE_MAX {
+            return None;
+        }
+        *taken += 1;
+        Some(Place(workspace))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = places.get_mut(&self.0) {
+            *taken -= 1;
+            if *taken == 0 {
+                places.remove(&self.0);
+            }
+        }
+    }
+}
+
 /// One connection.
 struct Listener {
     app: Shared,
@@ -194,7 +235,7 @@ struct Listener {
     keep_alive: Interval,
     look: Interval,
     key_check: Interval,
-    _room: SemaphorePermit<'static>,
+    _room: (SemaphorePermit<'static>, Place),
 }
 
 impl Listener {

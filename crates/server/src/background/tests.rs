@@ -23,11 +23,12 @@ use super::order_numbers::OrderNumbers;
 use super::reconcile_numbers::reconcile;
 use super::record_calls;
 use super::release_numbers::{MARGIN, ReleaseNumbers};
+use crate::actions::Failure;
 use crate::actions::secrets::{NewSecrets, Sealer};
 use crate::app::{App, Random, Shared};
 use crate::clock::{Clock, SystemClock, TestClock};
 use crate::config::Config;
-use crate::record::{Entry, Note, QUEUE_MAX};
+use crate::record::{Entry, Note};
 use crate::simulator::{self, RunningSimulator, SimulatorConfig};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -443,11 +444,13 @@ async fn notes_of_calls_go_to_disk_as_fast_as_they_come() {
             end.wait();
             Ok(())
         });
-        held.await.unwrap();
+        // It may be told that it took too long: what counts is that nobody else could write.
+        drop(held.await);
     });
     tokio::task::spawn_blocking(move || held.wait()).await.unwrap();
     app.tasks.spawn("record_calls", record_calls::run(app.clone()));
-    let count = u64::try_from(QUEUE_MAX).unwrap();
+    // Far more than a database that takes one batch every two seconds would have taken.
+    let count = 3_000;
     (0..u128::from(count)).for_each(|n| app.recorder.take(note(n)));
     let watch = SystemClock::new();
     while app.recorder.spooled.get() < count {
@@ -473,8 +476,9 @@ async fn a_node_with_another_key_seals_nothing_and_ends() {
     let mut secrets = NewSecrets::default();
     secrets.take(domain::id::SecretId::from_bits(1), "sip_password", "correct horse");
     let (sealer, workspace, now) = (Sealer::of(&other), world.workspace, world.clock.now());
-    let sealed = other.database.write(move |tx| secrets.store(tx, &sealer, workspace, now)).await;
-    assert!(matches!(sealed, Err(database::DbError::Unavailable(_))), "{sealed:?}");
+    let sealed = other.database.try_write(move |tx| secrets.store(tx, &sealer, workspace, now)).await;
+    let Err(Failure::Database(why)) = sealed else { panic!("it was sealed") };
+    assert!(matches!(why, database::DbError::Unavailable(_)), "{why}");
     assert!(build_routes::refresh(&other).await.is_err());
     assert!(other.key_is_wrong.is_cancelled(), "the program is told to end");
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use database::audit::{AuditHead, audit_heads, audit_verify};
+use database::audit::{AuditBreak, AuditHead, audit_heads, audit_verify};
 use database::workspaces::workspace_list;
 
 use super::client::Failure;
@@ -76,10 +76,21 @@ impl AuditArgs {
             broken += usize::from(outcome.is_err());
             rows.push((id, name, outcome));
         }
-        if let Some(path) = &save_anchor {
+        let gone = anchors.iter().filter(|head| !rows.iter().any(|(id, ..)| *id == head.workspace));
+        let gone: Vec<AuditHead> = gone.cloned().collect();
+        for head in gone {
+            broken += 1;
+            let cut_off = AuditBreak::CutOff { found: 0, expected: head.seq };
+            rows.push((head.workspace, "(gone)".to_owned(), Err(cut_off)));
+        }
+        // What is broken must not take the place of the evidence that it is.
+        if let Some(path) = save_anchor.as_ref().filter(|_| broken == 0) {
             let heads = database.read(audit_heads).await.map_err(refused)?;
             let text = serde_json::to_string_pretty(&heads).expect("heads are plain values");
-            std::fs::write(path, text + "\n")
+            let mut draft = path.clone().into_os_string();
+            draft.push(".new");
+            std::fs::write(&draft, text + "\n")
+                .and_then(|()| std::fs::rename(&draft, path))
                 .map_err(|error| Failure::Usage(format!("failed to write {}: {error}", path.display())))?;
         }
         database.close().await;
@@ -110,7 +121,8 @@ impl AuditArgs {
         if broken == 0 {
             Ok(())
         } else {
-            Err(Failure::Found(format!("the chains of {broken} workspaces are broken")))
+            let unsaved = if save_anchor.is_some() { "; no anchor was saved" } else { "" };
+            Err(Failure::Found(format!("the chains of {broken} workspaces are broken{unsaved}")))
         }
     }
 }

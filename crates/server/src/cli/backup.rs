@@ -105,6 +105,9 @@ impl BackupArgs {
                     note(&format!("A start needs the key {expected} in {}.", config.key_file().display()));
                 }
                 note("Buying is locked until `switchboard reconcile` has compared it with the carrier.");
+                note(
+                    "API keys that were revoked since the backup was made work again: look through GET /v1/api-keys.",
+                );
                 Ok(())
             }
         }

@@ -10,6 +10,7 @@ mod callouts;
 mod calls;
 mod calls_read;
 mod cli;
+mod connections;
 mod contract;
 mod demo;
 mod errors;

@@ -241,3 +241,13 @@ fn a_user_name_may_hold_quotes() {
     });
     assert_eq!(verdict, Verdict::Accepted { username: odd.username.clone() });
 }
+
+#[test]
+fn a_nonce_that_nobody_used_grows_old_too() {
+    let mut server = authenticator();
+    let challenge = challenge(&mut server, Instant::ZERO, REALM, false);
+    let first = request("sip:h", &answer_to(&challenge, "sip:h", 1));
+    let late = Instant::ZERO + crate::limits::NONCE_LIFETIME + Duration::from_millis(1);
+    assert_eq!(verify(&mut server, late, &first), Verdict::Stale);
+    assert_eq!(server.remembered(), 0);
+}

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::flow::Transport;
-use crate::limits::{SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_PER_SOURCE_MAX};
+use crate::limits::{
+    HELD_BYTES_MAX, SHED_AT, TRANSACTIONS_MAX, TRANSACTIONS_OF_STRANGERS_MAX, TRANSACTIONS_PER_SOURCE_MAX,
+};
 use crate::method::{Method, MethodSet};
 use crate::transaction::Timers;
 
@@ -27,6 +29,10 @@ pub struct Limits {
     pub shed_at: usize,
     /// Server transactions that one unknown source may have.
     pub transactions_per_source: usize,
+    /// Server transactions that all unknown sources together may have.
+    pub transactions_of_strangers: usize,
+    /// Bytes of messages that may be held. Above it nothing new begins, and new calls are shed from nine tenths on.
+    pub held_bytes: usize,
 }
 
 impl Default for Limits {
@@ -35,6 +41,8 @@ impl Default for Limits {
             transactions: TRANSACTIONS_MAX,
             shed_at: SHED_AT,
             transactions_per_source: TRANSACTIONS_PER_SOURCE_MAX,
+            transactions_of_strangers: TRANSACTIONS_OF_STRANGERS_MAX,
+            held_bytes: HELD_BYTES_MAX,
         }
     }
 }

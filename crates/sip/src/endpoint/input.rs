@@ -163,7 +163,7 @@ impl Endpoint {
 
     /// A new transaction, if there is room.
     fn begin(&mut self, now: Instant, source: Source, request: &mut Message, facts: &Facts) {
-        if !facts.in_dialog && self.transactions.len() >= self.config.limits.shed_at {
+        if !facts.in_dialog && self.is_nearly_full() {
             self.statistics.shed += 1;
             return self.shed(source, request);
         }
@@ -196,6 +196,12 @@ impl Endpoint {
                 self.shed(source, request);
             }
         }
+    }
+
+    /// Whether what room there is belongs to what is in progress.
+    fn is_nearly_full(&self) -> bool {
+        let limits = &self.config.limits;
+        self.transactions.len() >= limits.shed_at || self.held_bytes >= limits.held_bytes / 10 * 9
     }
 
     /// Overload: a 503 that says when to come again. It costs one message and no memory.

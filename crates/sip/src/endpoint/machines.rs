@@ -54,11 +54,14 @@ impl Endpoint {
 
     /// Sets the wheel for a transaction, or takes it away when it is over.
     fn settle(&mut self, handle: Handle) {
-        let Some(transaction) = self.transactions.at(handle) else { return };
+        let Some(transaction) = self.transactions.at_mut(handle) else { return };
+        let held = transaction.held_now();
+        self.held_bytes = self.held_bytes + held - std::mem::replace(&mut transaction.held, held);
         if transaction.machine.is_over() {
             return self.remove(handle);
         }
-        let armed = self.arm(transaction.machine.deadline(), transaction.armed, Timer::Transaction(handle));
+        let (deadline, armed) = (transaction.machine.deadline(), transaction.armed);
+        let armed = self.arm(deadline, armed, Timer::Transaction(handle));
         if let Some(transaction) = self.transactions.at_mut(handle) {
             transaction.armed = armed;
         }
@@ -66,6 +69,7 @@ impl Endpoint {
 
     fn remove(&mut self, handle: Handle) {
         let Some(transaction) = self.transactions.remove(handle) else { return };
+        self.held_bytes -= transaction.held;
         if self.by_key.get(&transaction.key) == Some(&handle) {
             self.by_key.remove(&transaction.key);
         }
@@ -78,6 +82,7 @@ impl Endpoint {
             && let Some(count) = self.per_source.get_mut(&ip)
         {
             *count -= 1;
+            self.of_strangers -= 1;
             if *count == 0 {
                 self.per_source.remove(&ip);
             }
@@ -135,7 +140,9 @@ impl Endpoint {
 
     /// Whether another server transaction may begin, and counts it.
     pub(super) fn admit(&mut self, source: Source) -> Result<Option<IpAddr>, Turned> {
-        if self.transactions.len() >= self.config.limits.transactions {
+        if self.transactions.len() >= self.config.limits.transactions
+            || self.held_bytes >= self.config.limits.held_bytes
+        {
             return Err(Turned::Full);
         }
         if source.is_known {
@@ -143,10 +150,16 @@ impl Endpoint {
         }
         let ip = source_of(source.flow.remote.ip());
         let count = self.per_source.entry(ip).or_insert(0);
-        if *count >= self.config.limits.transactions_per_source {
+        if *count >= self.config.limits.transactions_per_source
+            || self.of_strangers >= self.config.limits.transactions_of_strangers
+        {
+            if *count == 0 {
+                self.per_source.remove(&ip);
+            }
             return Err(Turned::SourceLimit);
         }
         *count += 1;
+        self.of_strangers += 1;
         Ok(Some(ip))
     }
 
@@ -176,6 +189,7 @@ impl Endpoint {
             merge_key,
             counted,
             armed: None,
+            held: 0,
         });
         self.by_key.insert(key, handle);
         if let Some(key) = merge_key {
@@ -244,6 +258,7 @@ impl Endpoint {
             merge_key: None,
             counted: None,
             armed: None,
+            held: 0,
         });
         self.by_key.insert(key, handle);
         self.carry_out(flow, step.send);

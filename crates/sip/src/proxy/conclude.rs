@@ -88,9 +88,12 @@ impl Endpoint {
 
     /// Sets the call's timer; when nothing of it is left, its memory goes back.
     pub(super) fn call_settle(&mut self, handle: Handle) {
-        let Some(call) = self.calls.at(handle) else { return };
+        let Some(call) = self.calls.at_mut(handle) else { return };
+        let held = call.held_now();
+        self.held_bytes = self.held_bytes + held - std::mem::replace(&mut call.held, held);
         if call.is_request_over && call.branches.iter().all(|branch| branch.is_over) {
             let request = call.request;
+            self.held_bytes -= held;
             self.calls.remove(handle);
             self.call_of.remove(&request);
             if self.calls.len() == 0 {
@@ -98,7 +101,8 @@ impl Endpoint {
             }
             return;
         }
-        let armed = self.arm(call.deadline(), call.armed, Timer::Call(handle));
+        let (deadline, armed) = (call.deadline(), call.armed);
+        let armed = self.arm(deadline, armed, Timer::Call(handle));
         if let Some(call) = self.calls.at_mut(handle) {
             call.armed = armed;
         }

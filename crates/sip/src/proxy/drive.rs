@@ -51,6 +51,7 @@ impl Endpoint {
             is_cancelled: false,
             is_request_over: false,
             armed: None,
+            held: 0,
         });
         self.call_of.insert(id.0, call);
         self.call_try_next(now, call);

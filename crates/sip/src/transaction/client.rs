@@ -111,6 +111,10 @@ impl Client {
         earliest(self.resend.map(|resend| resend.at), Some(self.ends))
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.request.len()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Terminated
     }

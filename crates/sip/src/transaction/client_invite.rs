@@ -181,6 +181,10 @@ impl ClientInvite {
         earliest(self.resend.map(|resend| resend.at), Some(self.ends))
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.invite.bytes().len() + self.ack.len()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Terminated
     }

@@ -102,6 +102,10 @@ impl Server {
         self.ends
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.response.len()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Terminated
     }

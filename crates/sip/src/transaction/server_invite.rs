@@ -179,6 +179,10 @@ impl ServerInvite {
         earliest(earliest(self.resend.map(|resend| resend.at), trying), Some(self.ends))
     }
 
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.response.len()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Terminated
     }

@@ -174,7 +174,11 @@ impl World {
         for node in 0..self.network.nodes.len() {
             let left = self.network.statistics(node);
             let name = self.network.nodes[node].name;
-            assert_eq!((left.transactions, left.calls), (0, 0), "what is over stays in {name}");
+            assert_eq!(
+                (left.transactions, left.calls, left.held_bytes),
+                (0, 0, 0),
+                "what is over stays in {name}"
+            );
         }
         self.run_until(self.network.now + PATIENCE);
     }

@@ -14,7 +14,12 @@ use crate::exchange::{
 #[test]
 fn overload_sheds_early_and_recovers_at_once() {
     let mut edge = Endpoint::new(config(), &keys(1));
-    edge.set_limits(Limits { transactions: 12, shed_at: 10, transactions_per_source: 5 });
+    edge.set_limits(Limits {
+        transactions: 12,
+        shed_at: 10,
+        transactions_per_source: 5,
+        ..Limits::default()
+    });
     let mut ids = Vec::new();
     for number in 0..10 {
         let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("o{number}"), ""));
@@ -60,6 +65,14 @@ fn a_strangers_limit_is_not_a_known_peers() {
     }
     assert_eq!(taken, [3, 10]);
     assert_eq!(edge.statistics().source_limited, 7);
+    // What is over does not count any more.
+    for second in 0..700 {
+        edge.handle_timeout(Instant::ZERO + Duration::from_secs(second));
+        drain(&mut edge);
+    }
+    let text = invite("sip:a@192.0.2.1", "later", "");
+    edge.handle_input(Instant::ZERO + Duration::from_secs(700), source(CALLER, false), text.as_bytes());
+    request_id(&drain(&mut edge).1);
 }
 
 #[test]
@@ -90,6 +103,54 @@ fn memory_is_where_it_was_after_many_calls() {
     play(0, 2_000);
     let info = allocation_counter::measure(|| play(1, 2_000));
     assert!(info.bytes_current.abs() < 64 * 1024, "{} bytes stay", info.bytes_current);
+}
+
+#[test]
+fn large_messages_are_shed_by_their_bytes() {
+    let mut edge = Endpoint::new(config(), &keys(1));
+    edge.set_limits(Limits { held_bytes: 200_000, ..Limits::default() });
+    let big = |number: u32| {
+        let body = "x".repeat(30_000);
+        let text = invite("sip:a@192.0.2.1", &format!("b{number}"), "");
+        text.replace("Content-Length: 0", "Content-Length: 30000") + &body
+    };
+    let mut ids = Vec::new();
+    while ids.len() < 100 {
+        let (sent, events) = input(&mut edge, CALLER, big(u32::try_from(ids.len()).unwrap()));
+        if events.is_empty() {
+            assert_eq!(code(&sent[0]), 503);
+            break;
+        }
+        ids.push(request_id(&events).0);
+    }
+    assert_eq!(ids.len(), 6, "{:?}", edge.statistics());
+    assert!(edge.statistics().held_bytes > 180_000);
+    // Once they are answered their bodies are not held any more, and there is room at once.
+    for id in ids {
+        edge.reply(Instant::ZERO, id, Status::UNAVAILABLE, &[]).unwrap();
+    }
+    drain(&mut edge);
+    assert!(edge.statistics().held_bytes < 6_000);
+    request_id(&input(&mut edge, CALLER, big(100)).1);
+}
+
+/// However many strangers there are, they leave room for those that are known.
+#[test]
+fn strangers_together_take_their_share_and_no_more() {
+    let mut edge = Endpoint::new(config(), &keys(1));
+    edge.set_limits(Limits { transactions_of_strangers: 5, ..Limits::default() });
+    let mut taken = 0;
+    for number in 0..20 {
+        let text = invite("sip:a@192.0.2.1", &format!("s{number}"), "");
+        edge.handle_input(
+            Instant::ZERO,
+            source(&format!("198.51.100.{number}:5060"), false),
+            text.as_bytes(),
+        );
+        taken += drain(&mut edge).1.len();
+    }
+    assert_eq!((taken, edge.statistics().source_limited), (5, 15));
+    request_id(&input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "known", "")).1);
 }
 
 /// A network of 64 bits is one host's to take addresses from.

@@ -11,3 +11,4 @@ mod network;
 mod properties;
 mod story;
 mod torture;
+mod user_agent;

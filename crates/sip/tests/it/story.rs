@@ -8,17 +8,20 @@
 //! 9s alice hangs up
 //! ```
 //!
-//! What is said of a phone happens at its time, to the call it has then.
+//! What is said of a phone happens at its time, to the call it has then. The ladder that comes out has a line for each
+//! message and each thing that someone was told, in their order; a message that the edge passes on as it came (our Via
+//! on top of the sender's) stands on one line with what it passed on, and addresses are written as names.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use expect_test::Expect;
 use sip::endpoint::{Event, RequestId};
 use sip::proxy::{Exhausted, Failover, Plan, Target};
 use sip::user_agent::{CallEvent, CallId, Invitation};
-use sip::{Instant, Source, Status, Transport};
+use sip::{Instant, Message, Source, Status, Transport};
 
-use crate::network::{Faults, Network, Report};
+use crate::network::{Faults, Network, Report, Rung};
 
 pub(crate) const SDP: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
@@ -36,7 +39,8 @@ struct Stage {
     phones: Vec<Phone>,
     plan: Vec<(String, Duration)>,
     redirect_to: Option<String>,
-    notes: Vec<String>,
+    /// What was told, and how many messages had been sent by then.
+    notes: Vec<(usize, String)>,
 }
 
 /// Plays a story on a good network with 10 ms of delay, and compares the ladder.
@@ -70,12 +74,7 @@ fn play(story: &str, transport: Transport, faults: Faults) -> String {
             stage.network.nodes[node].name
         );
     }
-    let mut text = stage.network.ladder();
-    for note in stage.notes {
-        text.push_str(&note);
-        text.push('\n');
-    }
-    text
+    stage.ladder()
 }
 
 fn duration(text: &str) -> Duration {
@@ -195,7 +194,7 @@ impl Stage {
         }
     }
 
-    fn edge_request(&mut self, now: Instant, id: RequestId, request: &sip::Message, source: Source) {
+    fn edge_request(&mut self, now: Instant, id: RequestId, request: &Message, source: Source) {
         if request.method() != Some(sip::Method::Invite) {
             self.network.proxy(self.edge).reply(now, id, Status::OK, &[]).unwrap();
             return;
@@ -227,6 +226,59 @@ impl Stage {
 
     fn note(&mut self, text: impl std::fmt::Display) {
         let millis = self.network.now.since_epoch().as_millis();
-        self.notes.push(format!("{millis:<6} {text}"));
+        self.notes.push((self.network.ladder.len(), format!("{millis:<6} {text}\n")));
     }
+
+    fn ladder(&self) -> String {
+        let rungs = &self.network.ladder;
+        let mut notes = self.notes.iter().peekable();
+        let mut text = String::new();
+        let mut passed_on = Vec::new();
+        for (place, rung) in rungs.iter().enumerate() {
+            while let Some((_, note)) = notes.next_if(|(before, _)| *before <= place) {
+                text.push_str(note);
+            }
+            if passed_on.contains(&place) {
+                continue;
+            }
+            let message = Message::parse(&rung.bytes).expect("we send what we can read");
+            let next = (place + 1..rungs.len()).find(|&other| is_passed_on(rung, &message, &rungs[other]));
+            passed_on.extend(next);
+            let millis = rung.at.since_epoch().as_millis();
+            let way = next.map_or(rung.to.to_owned(), |next| format!("{} → {}", rung.to, rungs[next].to));
+            let what = self.what(&message);
+            writeln!(text, "{millis:<6} {} → {way}: {what}", rung.from).expect("a String takes all");
+        }
+        text.extend(notes.map(|(_, note)| note.as_str()));
+        text
+    }
+
+    fn what(&self, message: &Message) -> String {
+        let uri = String::from_utf8_lossy(message.uri_text());
+        let nodes = self.network.nodes.iter();
+        let named =
+            nodes.fold(uri.into_owned(), |uri, node| uri.replace(&node.address.to_string(), node.name));
+        match message.status() {
+            None => format!("{} {named}", String::from_utf8_lossy(message.method_text())),
+            Some(status) => format!("{status} ({})", message.cseq().expect("a CSeq").method),
+        }
+    }
+}
+
+/// Whether `later` is what the edge made of a message at once: a request with its Via on top, a response without it.
+fn is_passed_on(rung: &Rung, message: &Message, later: &Rung) -> bool {
+    let Ok(made) = Message::parse(&later.bytes) else { return false };
+    if rung.to != "edge" || later.from != "edge" || later.at != rung.arrives {
+        return false;
+    }
+    let branch = |message: &Message, place: usize| {
+        message.vias().nth(place).and_then(Result::ok).and_then(|via| via.branch()).map(<[u8]>::to_vec)
+    };
+    let (above, below) = if message.is_request() { (&made, message) } else { (message, &made) };
+    made.is_request() == message.is_request()
+        && branch(above, 1).is_some()
+        && branch(above, 1) == branch(below, 0)
+        && made.status() == message.status()
+        && made.method() == message.method()
+        && made.cseq() == message.cseq()
 }

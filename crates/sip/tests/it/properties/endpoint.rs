@@ -170,5 +170,5 @@ pub(crate) fn check(bytes: &[u8]) {
         world.drain();
     }
     let left = world.endpoint.statistics();
-    assert_eq!((left.transactions, left.calls, left.timers), (0, 0, 0));
+    assert_eq!((left.transactions, left.calls, left.timers, left.held_bytes), (0, 0, 0, 0));
 }

@@ -215,5 +215,5 @@ pub(crate) fn check(bytes: &[u8]) {
         world.drain();
     }
     let left = world.agent.statistics();
-    assert_eq!((left.transactions, left.timers, world.agent.calls()), (0, 0, 0));
+    assert_eq!((left.transactions, left.timers, left.held_bytes, world.agent.calls()), (0, 0, 0, 0));
 }
