@@ -2,11 +2,12 @@
 //!
 //! A call is known by what its carrier calls it, (ingress, carrier's id). Reports only ever add: a state
 //! never goes back, what is known is not forgotten, and a report that was kept already changes nothing.
+//! What no report said is put in when a call is read, not when it is written: so it depends on no order.
 
 use domain::call::{CallStatus, Direction, Ingress, Outcome, TIMELINE_MAX};
 use domain::environment::Environment;
 use domain::id::{AgentId, CallId, NumberId, VariantId, VersionId, WorkspaceId};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::{Both, Read, Tx};
 use crate::error::DbError;
@@ -164,6 +165,9 @@ macro_rules! select {
     };
 }
 
+/// How long after the last report a call that is over may still be told how it ended.
+pub const OUTCOME_PATIENCE: SignedDuration = SignedDuration::from_secs(10);
+
 const FIND: &str = select!("WHERE id = $1 AND workspace_id = $2");
 const LIST: &str = select!("WHERE workspace_id = $1");
 const OF_CARRIER: Both = Both {
@@ -235,9 +239,37 @@ fn call(row: &Row<'_>) -> Result<Call, DbError> {
     })
 }
 
-/// A call of a workspace.
-pub fn call_find(read: &Read<'_>, workspace: WorkspaceId, id: CallId) -> Result<Option<Call>, DbError> {
-    read.query_opt(FIND, &[Value::text(&id), Value::text(&workspace)], call)
+/// A call of a workspace, as it is known now.
+pub fn call_find(
+    read: &Read<'_>,
+    workspace: WorkspaceId,
+    id: CallId,
+    now: Timestamp,
+) -> Result<Option<Call>, DbError> {
+    let found = read.query_opt(FIND, &[Value::text(&id), Value::text(&workspace)], call)?;
+    Ok(found.map(|call| settled(call, silent_since(now))))
+}
+
+/// The last moment at which reports of a call may have come, if it is to be judged without more of them.
+fn silent_since(now: Timestamp) -> Timestamp {
+    now.checked_sub(OUTCOME_PATIENCE).unwrap_or(Timestamp::MIN)
+}
+
+/// The same rule as [`Outcome::of_silence`], for filters; a test compares them.
+const OUTCOME_OF_SILENCE: &str = "CASE WHEN status NOT IN ('completed', 'busy', 'failed', 'no_answer', 'canceled') \
+    THEN '' WHEN decision IS NULL OR status IN ('busy', 'failed') THEN 'unanswered' \
+    WHEN status = 'completed' AND duration_s >= 2 THEN 'answered' ELSE 'abandoned' END";
+
+/// A call as it is told: with an outcome if it is over, and with times in their order. The carrier's times are of its own clock,
+/// in whole seconds, and ours are of ours.
+fn settled(mut call: Call, silent_since: Timestamp) -> Call {
+    if call.outcome.is_none() && call.updated_at <= silent_since {
+        call.outcome = Outcome::of_silence(call.status, call.decision.is_some(), call.duration_s);
+    }
+    call.ended_at = call.ended_at.map(|at| at.max(call.started_at));
+    call.answered_at =
+        call.answered_at.map(|at| at.max(call.started_at).min(call.ended_at.unwrap_or(Timestamp::MAX)));
+    call
 }
 
 /// What happened in a call, in order. The call is the caller's: see [`call_find`].
@@ -269,21 +301,22 @@ impl From<&Call> for CallPlace {
     }
 }
 
-/// A workspace's calls, newest first; `before` is the place of the last one of the page before.
+/// A workspace's calls as they are known now, newest first; `before` is the place of the last one of the page before.
 pub fn call_list(
     read: &Read<'_>,
     workspace: WorkspaceId,
     filter: &CallFilter,
     before: Option<CallPlace>,
     limit: u32,
+    now: Timestamp,
 ) -> Result<Vec<Call>, DbError> {
+    let silent_since = silent_since(now);
     let mut params: Vec<Value<'static>> = vec![Value::text(&workspace)];
     let conditions = [
         ("number_id =", filter.number.map(|id| Value::text(&id))),
         ("agent_id =", filter.agent.map(|id| Value::text(&id))),
         ("environment =", filter.environment.map(|it| it.as_str().into())),
         ("direction =", filter.direction.map(|it| it.as_str().into())),
-        ("outcome =", filter.outcome.map(|it| it.as_str().into())),
         ("status =", filter.status.map(|it| it.as_str().into())),
         ("started_at >=", filter.started_from.map(Value::from)),
         ("started_at <", filter.started_before.map(Value::from)),
@@ -299,9 +332,18 @@ pub fn call_list(
         params.extend([place.started_at.into(), Value::text(&place.id)]);
         sql = format!("{sql} AND (started_at, id) < (${}, ${})", params.len() - 1, params.len());
     }
+    if let Some(outcome) = filter.outcome {
+        params.push(outcome.as_str().into());
+        params.push(silent_since.into());
+        let (outcome, since) = (params.len() - 1, params.len());
+        sql = format!(
+            "{sql} AND (outcome = ${outcome} OR (outcome IS NULL AND updated_at <= ${since} AND {OUTCOME_OF_SILENCE} = ${outcome}))"
+        );
+    }
     params.push(limit.into());
     sql = format!("{sql} ORDER BY started_at DESC, id DESC LIMIT ${}", params.len());
-    read.query(&sql, &params, call)
+    let calls = read.query(&sql, &params, call)?;
+    Ok(calls.into_iter().map(|call| settled(call, silent_since)).collect())
 }
 
 /// Adds what a report says to its call, which it begins if need be.

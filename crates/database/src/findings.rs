@@ -5,7 +5,7 @@
 use domain::call::Ingress;
 use domain::id::NumberId;
 use domain::number::E164;
-use domain::reconcile::{Finding, Observation, Owner};
+use domain::reconcile::{Finding, FindingKind, Observation, Owner};
 
 use crate::engine::{Both, Read, Tx};
 use crate::error::DbError;
@@ -40,12 +40,17 @@ const PUT: &str = concat!(
 );
 const REMOVE: &str = "DELETE FROM findings WHERE ingress = $1 AND phone_number = $2 AND kind = $3";
 
+const OF_NUMBER: &str = "SELECT kind, detail FROM findings WHERE number_id = $1 AND reported_at IS NOT NULL ORDER BY kind LIMIT 10";
+const COUNT: &str = "SELECT kind, count(*) FROM findings WHERE reported_at IS NOT NULL GROUP BY kind";
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("findings::LIST", Both::same(LIST)),
     ("findings::LIST_OF_NUMBER", Both::same(LIST_OF_NUMBER)),
     ("findings::PUT", Both::same(PUT)),
     ("findings::REMOVE", Both::same(REMOVE)),
+    ("findings::OF_NUMBER", Both::same(OF_NUMBER)),
+    ("findings::COUNT", Both::same(COUNT)),
 ];
 
 fn finding(row: &Row<'_>) -> Result<Finding, DbError> {
@@ -74,6 +79,19 @@ fn finding(row: &Row<'_>) -> Result<Finding, DbError> {
 /// What is known to differ on an ingress, by number; at most [`FINDINGS_MAX`].
 pub fn finding_list(read: &Read<'_>, ingress: Ingress) -> Result<Vec<Finding>, DbError> {
     read.query(LIST, &[ingress.get().into(), FINDINGS_MAX.into()], finding)
+}
+
+/// What is believed to differ in one number, in words.
+pub fn finding_words_of_number(
+    read: &Read<'_>,
+    number: NumberId,
+) -> Result<Vec<(FindingKind, String)>, DbError> {
+    read.query(OF_NUMBER, &[Value::text(&number)], |row| Ok((row.parse(0)?, row.read(1)?)))
+}
+
+/// How many differences of each kind are believed.
+pub fn finding_count(read: &Read<'_>) -> Result<Vec<(FindingKind, i64)>, DbError> {
+    read.query(COUNT, &[], |row| Ok((row.parse(0)?, row.read(1)?)))
 }
 
 /// What is known to differ in one number of ours.

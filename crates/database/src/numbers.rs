@@ -151,6 +151,8 @@ const ASSIGNED: &str = "SELECT id, phone_number, environment, variant_id FROM nu
     WHERE agent_id = $1 AND status NOT IN ('failed', 'released') ORDER BY id LIMIT $2";
 const COUNT: &str = "SELECT status, count(*) FROM numbers WHERE workspace_id = $1 GROUP BY status";
 
+const COUNT_ALL: &str = "SELECT status, count(*) FROM numbers GROUP BY status";
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("numbers::FIND", Both::same(FIND)),
@@ -165,6 +167,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("numbers::WITH_SETTINGS", Both::same(WITH_SETTINGS)),
     ("numbers::ASSIGNED", Both::same(ASSIGNED)),
     ("numbers::COUNT", Both::same(COUNT)),
+    ("numbers::COUNT_ALL", Both::same(COUNT_ALL)),
 ];
 
 /// The number in a column. The database is believed as a carrier is: rules about numbers change with time.
@@ -479,4 +482,9 @@ pub fn number_update(tx: &Tx<'_>, number: &Number, now: Timestamp) -> Result<Num
     }
     tx.route_changed(RouteChange::Number(number.id));
     Ok(Number { revision: number.revision + 1, updated_at: now, ..number.clone() })
+}
+
+/// How many numbers of all workspaces are in each state. Reads every row, so ask seldom.
+pub fn number_count_all(read: &Read<'_>) -> Result<Vec<(NumberStatus, i64)>, DbError> {
+    read.query(COUNT_ALL, &[], |row| Ok((row.parse(0)?, row.read(1)?)))
 }

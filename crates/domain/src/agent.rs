@@ -124,49 +124,55 @@ impl Parameters {
             ));
         }
         for (name, value) in &entries {
-            let well_named = (1..=PARAMETER_NAME_BYTES_MAX).contains(&name.len())
-                && name.starts_with(|c: char| c.is_ascii_alphabetic())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-            if !well_named {
-                return Err(Refusal::new(
-                    Code::InvalidValue,
-                    format!(
-                        "the name {} cannot travel in a SIP header; use a letter, then letters, digits, _ and -, at most {PARAMETER_NAME_BYTES_MAX} in all",
-                        shown(name)
-                    ),
-                ));
-            }
-            if name.to_ascii_lowercase().starts_with(PARAMETER_RESERVED) {
-                return Err(Refusal::new(
-                    Code::InvalidValue,
-                    format!(
-                        "the name {} begins with {PARAMETER_RESERVED}, which is kept for what Switchboard itself sends; choose another",
-                        shown(name)
-                    ),
-                ));
-            }
-            if name.len() + value.len() > PARAMETER_BYTES_MAX {
-                return Err(Refusal::new(
-                    Code::TooLong,
-                    format!(
-                        "the entry {} has {} bytes; name and value have at most {PARAMETER_BYTES_MAX} together",
-                        shown(name),
-                        name.len() + value.len()
-                    ),
-                ));
-            }
-            if let Some(c) = value.chars().find(|c| c.is_control()) {
-                return Err(Refusal::new(
-                    Code::ControlCharacter,
-                    format!(
-                        "the value of {} holds the control character U+{:04X}, which cannot travel in a SIP header",
-                        shown(name),
-                        c as u32
-                    ),
-                ));
-            }
+            Self::check_entry(name, value)?;
         }
         Ok(Parameters(entries))
+    }
+
+    /// Checks one name and its value.
+    pub fn check_entry(name: &str, value: &str) -> Result<(), Refusal> {
+        let well_named = (1..=PARAMETER_NAME_BYTES_MAX).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        if !well_named {
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                format!(
+                    "the name {} cannot travel in a SIP header; use a letter, then letters, digits, _ and -, at most {PARAMETER_NAME_BYTES_MAX} in all",
+                    shown(name)
+                ),
+            ));
+        }
+        if name.to_ascii_lowercase().starts_with(PARAMETER_RESERVED) {
+            return Err(Refusal::new(
+                Code::InvalidValue,
+                format!(
+                    "the name {} begins with {PARAMETER_RESERVED}, which is kept for what Switchboard itself sends; choose another",
+                    shown(name)
+                ),
+            ));
+        }
+        if name.len() + value.len() > PARAMETER_BYTES_MAX {
+            return Err(Refusal::new(
+                Code::TooLong,
+                format!(
+                    "the entry {} has {} bytes; name and value have at most {PARAMETER_BYTES_MAX} together",
+                    shown(name),
+                    name.len() + value.len()
+                ),
+            ));
+        }
+        if let Some(c) = value.chars().find(|c| c.is_control()) {
+            return Err(Refusal::new(
+                Code::ControlCharacter,
+                format!(
+                    "the value of {} holds the control character U+{:04X}, which cannot travel in a SIP header",
+                    shown(name),
+                    c as u32
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// The entries, by name.

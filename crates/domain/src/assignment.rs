@@ -25,10 +25,16 @@ pub struct Assignment {
 pub struct Facts<'a> {
     /// What the number can do.
     pub capabilities: Capabilities,
-    /// What the agent runs in that environment, if anything.
-    pub running: Option<&'a Content>,
+    /// What the agent runs, by environment; those where it runs nothing are left out.
+    pub running: &'a [(Environment, &'a Content)],
     /// The agent's draft, to tell what publishing would change.
     pub draft: &'a Content,
+}
+
+impl<'a> Facts<'a> {
+    fn runs_in(&self, environment: Environment) -> Option<&'a Content> {
+        self.running.iter().find(|(there, _)| *there == environment).map(|(_, content)| *content)
+    }
 }
 
 impl Assignment {
@@ -44,37 +50,59 @@ impl Assignment {
             ));
         }
         let environment = self.environment;
-        let how = match environment.promoted_from() {
-            None => "POST /v1/agents/{id}/publish".to_owned(),
-            Some(from) => {
-                format!("POST /v1/agents/{{id}}/promote {{\"from\":\"{from}\",\"to\":\"{environment}\"}}")
-            }
-        };
-        let Some(running) = facts.running else {
+        let Some(running) = facts.runs_in(environment) else {
+            let way = self.way(facts, |_| true).unwrap_or_default();
             return Err(Refusal::new(
                 Code::NotPublished,
-                format!("the agent runs nothing in {environment}; publish it there first with {how}"),
+                format!("the agent runs nothing in {environment}: {way}, then assign the number"),
             ));
         };
         let Some(variant_id) = self.variant_id else { return Ok(()) };
         if running.variant(variant_id).is_some() {
             return Ok(());
         }
-        match facts.draft.variant(variant_id) {
-            Some(variant) => Err(Refusal::new(
-                Code::VariantNotPublished,
-                format!(
-                    "the variant {} is not published to {environment}; publish first, with {how}, then assign it",
-                    shown(&variant.name)
-                ),
-            )),
-            None => Err(Refusal::new(
+        let missing = || {
+            let agent = self.agent_id;
+            Refusal::new(
                 Code::VariantNotFound,
                 format!(
-                    "the agent has no variant {variant_id}; list them with GET /v1/agents/{{id}}/variants"
+                    "the agent has no variant {variant_id}; list them with GET /v1/agents/{agent}/variants"
                 ),
-            )),
-        }
+            )
+        };
+        let contents = std::iter::once(facts.draft).chain(facts.running.iter().map(|(_, content)| *content));
+        let mut variants = contents.filter_map(|content| content.variant(variant_id));
+        let variant = variants.next().ok_or_else(missing)?;
+        let way = self.way(facts, |content| content.variant(variant_id).is_some()).ok_or_else(missing)?;
+        Err(Refusal::new(
+            Code::VariantNotPublished,
+            format!(
+                "the variant {} is not published to {environment}: {way}, then assign the number",
+                shown(&variant.name)
+            ),
+        ))
+    }
+
+    /// Every step to where the environment runs what is wanted, from the nearest one below that runs it already: one step alone
+    /// would often be refused, or change nothing. `None` where no step leads there.
+    fn way(self, facts: Facts<'_>, has: impl Fn(&Content) -> bool) -> Option<String> {
+        let agent = self.agent_id;
+        let (mut steps, mut to) = (Vec::new(), self.environment);
+        let place = loop {
+            let Some(from) = to.promoted_from() else {
+                steps.push(format!("publish the draft with POST /v1/agents/{agent}/publish"));
+                break has(facts.draft).then(|| "only the draft has it".to_owned())?;
+            };
+            steps.push(format!(
+                "promote {from} to {to} with POST /v1/agents/{agent}/promote {{\"from\":\"{from}\",\"to\":\"{to}\"}}"
+            ));
+            if facts.runs_in(from).is_some_and(&has) {
+                break format!("{from} has it");
+            }
+            to = from;
+        };
+        steps.reverse();
+        Some(format!("{place}; {}", steps.join(", then ")))
     }
 }
 
@@ -143,6 +171,8 @@ pub fn callouts(
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect;
+
     use super::*;
     use crate::agent::Variant;
 
@@ -188,13 +218,15 @@ mod tests {
     fn assignments_are_judged_by_what_runs_there() {
         let voice = Capabilities { voice: true, ..Capabilities::default() };
         let (draft, running) = (content(&[1, 2]), content(&[1]));
+        let assignment = |variant: Option<u128>| Assignment {
+            agent_id: AgentId::from_bits(1),
+            environment: Environment::Live,
+            variant_id: variant.map(VariantId::from_bits),
+        };
         let check = |variant: Option<u128>, running: Option<&Content>, capabilities| {
-            let assignment = Assignment {
-                agent_id: AgentId::from_bits(1),
-                environment: Environment::Live,
-                variant_id: variant.map(VariantId::from_bits),
-            };
-            assignment.check(Facts { capabilities, running, draft: &draft }).map_err(|refusal| refusal.code)
+            let running: Vec<_> = running.into_iter().map(|content| (Environment::Live, content)).collect();
+            let facts = Facts { capabilities, running: &running, draft: &draft };
+            assignment(variant).check(facts).map_err(|refusal| refusal.code)
         };
         assert_eq!(check(None, Some(&running), voice), Ok(()));
         assert_eq!(check(Some(1), Some(&running), voice), Ok(()));
@@ -202,5 +234,36 @@ mod tests {
         assert_eq!(check(Some(9), Some(&running), voice), Err(Code::VariantNotFound));
         assert_eq!(check(None, None, voice), Err(Code::NotPublished));
         assert_eq!(check(None, Some(&running), Capabilities::default()), Err(Code::CapabilityMissing));
+    }
+
+    /// Advice that is followed to the letter must lead to the assignment, wherever the variant is now.
+    #[test]
+    fn the_advice_names_every_step_from_where_it_runs() {
+        use Environment::{Live, PreRelease, Sandbox};
+        let voice = Capabilities { voice: true, ..Capabilities::default() };
+        let (old, new) = (content(&[1]), content(&[1, 2]));
+        let told = |variant: Option<u128>, running: &[(Environment, &Content)]| {
+            let assignment = Assignment {
+                agent_id: AgentId::from_bits(1),
+                environment: Live,
+                variant_id: variant.map(VariantId::from_bits),
+            };
+            let refusal =
+                assignment.check(Facts { capabilities: voice, running, draft: &new }).unwrap_err().detail;
+            refusal.replace(&AgentId::from_bits(1).to_string(), "agt_1")
+        };
+        expect![[r#"
+            the agent runs nothing in live: only the draft has it; publish the draft with POST /v1/agents/agt_1/publish, then promote sandbox to pre_release with POST /v1/agents/agt_1/promote {"from":"sandbox","to":"pre_release"}, then promote pre_release to live with POST /v1/agents/agt_1/promote {"from":"pre_release","to":"live"}, then assign the number
+            the agent runs nothing in live: sandbox has it; promote sandbox to pre_release with POST /v1/agents/agt_1/promote {"from":"sandbox","to":"pre_release"}, then promote pre_release to live with POST /v1/agents/agt_1/promote {"from":"pre_release","to":"live"}, then assign the number
+            the variant `site 2` is not published to live: only the draft has it; publish the draft with POST /v1/agents/agt_1/publish, then promote sandbox to pre_release with POST /v1/agents/agt_1/promote {"from":"sandbox","to":"pre_release"}, then promote pre_release to live with POST /v1/agents/agt_1/promote {"from":"pre_release","to":"live"}, then assign the number
+            the variant `site 2` is not published to live: pre_release has it; promote pre_release to live with POST /v1/agents/agt_1/promote {"from":"pre_release","to":"live"}, then assign the number
+        "#]]
+        .assert_eq(&format!(
+            "{}\n{}\n{}\n{}\n",
+            told(None, &[]),
+            told(None, &[(Sandbox, &old)]),
+            told(Some(2), &[(Sandbox, &old), (PreRelease, &old), (Live, &old)]),
+            told(Some(2), &[(Sandbox, &new), (PreRelease, &new), (Live, &old)]),
+        ));
     }
 }

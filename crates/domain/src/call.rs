@@ -122,9 +122,44 @@ crate::words! {
     }
 }
 
+/// A connected call that took less than this, in seconds, and of which nobody reported who took it, counts as left by its caller.
+pub const TALK_S_MIN: i64 = 2;
+
+impl Outcome {
+    /// The outcome of a call that is over and of which no report said how it ended: one was lost, or the carrier never asked us.
+    /// `None` while the call goes on.
+    pub const fn of_silence(
+        status: CallStatus,
+        was_decided: bool,
+        duration_s: Option<i64>,
+    ) -> Option<Outcome> {
+        if !status.is_final() {
+            return None;
+        }
+        Some(match (was_decided, status, duration_s) {
+            (false, ..) | (_, CallStatus::Busy | CallStatus::Failed, _) => Outcome::Unanswered,
+            (_, CallStatus::Completed, Some(duration)) if duration >= TALK_S_MIN => Outcome::Answered,
+            _ => Outcome::Abandoned,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_call_that_is_over_has_an_outcome() {
+        for &status in CallStatus::ALL {
+            for (decided, duration) in [(false, None), (true, None), (true, Some(0)), (true, Some(60))] {
+                let outcome = Outcome::of_silence(status, decided, duration);
+                assert_eq!(outcome.is_some(), status.is_final(), "{status}");
+                assert!(decided || outcome.is_none_or(|it| it == Outcome::Unanswered), "{status}");
+            }
+        }
+        let of = |duration| Outcome::of_silence(CallStatus::Completed, true, duration);
+        assert_eq!((of(Some(0)), of(Some(60))), (Some(Outcome::Abandoned), Some(Outcome::Answered)));
+    }
 
     #[test]
     fn a_call_never_goes_back() {

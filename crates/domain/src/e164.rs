@@ -354,6 +354,13 @@ impl FromStr for Country {
 
     fn from_str(text: &str) -> Result<Country, Refusal> {
         let refuse = || {
+            let upper = text.to_ascii_uppercase();
+            if upper != text && upper.parse::<Country>().is_ok() {
+                return Refusal::new(
+                    Code::BadCountry,
+                    format!("{} is not written in two capital letters; did you mean {upper}?", shown(text)),
+                );
+            }
             Refusal::new(
                 Code::BadCountry,
                 format!(

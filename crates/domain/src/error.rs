@@ -101,7 +101,7 @@ error_table! {
     InvalidValue, "invalid_value", 422, None, "The value is not one of those allowed", "Send one of the values named in `detail`.";
     TooLong, "too_long", 422, None, "The value is too long", "Shorten it to the limit named in `detail`.";
     TooMany, "too_many", 422, None, "There are too many entries", "Send at most as many as `detail` names.";
-    Blank, "blank", 422, None, "The value is empty or only spaces", "Send a value, or null to clear the field.";
+    Blank, "blank", 422, None, "The value is empty or only spaces", "Send a value, or leave the field out.";
     ControlCharacter, "control_character", 422, None, "The value holds a control or invisible character", "Remove the character named in `detail`.";
     LimitRange, "limit_range", 422, None, "The limit is out of range", "Send a whole number within the range in `detail`.";
     FieldConflict, "field_conflict", 422, None, "These fields do not go together", "Send only one of them.";

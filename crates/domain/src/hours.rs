@@ -233,7 +233,8 @@ impl Hours {
     }
 }
 
-fn check_ranges(day: &str, ranges: &mut [Range]) -> Result<(), Refusal> {
+/// Checks the ranges of one day, and sorts them.
+pub fn check_ranges(day: &str, ranges: &mut [Range]) -> Result<(), Refusal> {
     if ranges.len() > RANGES_PER_DAY_MAX {
         return Err(Refusal::new(
             Code::TooMany,

@@ -148,10 +148,7 @@ pub fn parse_tag(text: &str) -> Result<String, Refusal> {
 /// One line of text of at most `chars_max` characters that shows what it is.
 pub fn parse_text(text: &str, chars_max: usize) -> Result<String, Refusal> {
     if text.trim().is_empty() {
-        return Err(Refusal::new(
-            Code::Blank,
-            "is empty or only spaces; send a text, or null to clear the field",
-        ));
+        return Err(Refusal::new(Code::Blank, "is empty or only spaces; send some text"));
     }
     let chars = text.chars().count();
     if chars > chars_max {

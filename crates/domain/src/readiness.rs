@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::agent::Content;
 use crate::assignment::Assignment;
 use crate::number::{Capabilities, NumberStatus, Source};
+use crate::reconcile::FindingKind;
 use crate::workspace::OutageMode;
 
 crate::words! {
@@ -20,6 +21,10 @@ crate::words! {
         NeedsReview = "needs_review",
         /// It was given back.
         Released = "released",
+        /// Its calls go elsewhere by the carrier's settings.
+        Drifted = "drifted",
+        /// The carrier does not have it any more.
+        NotAtCarrier = "not_at_carrier",
         /// It cannot take calls at all.
         NoVoice = "no_voice",
         /// Nobody answers it.
@@ -85,6 +90,8 @@ pub struct Facts<'a> {
     pub running: Option<&'a Content>,
     /// The outage switches of the workspace.
     pub outage: OutageMode,
+    /// What the last look at the carrier's list found, in words.
+    pub findings: &'a [(FindingKind, String)],
 }
 
 /// Judges a number.
@@ -99,6 +106,20 @@ fn reason(code: ReasonCode, detail: impl Into<String>) -> Reason {
 fn inbound(facts: Facts<'_>) -> Ready {
     let (mut missing, mut notes) = (Vec::new(), Vec::new());
     missing.extend(not_ours(facts.status));
+    for (kind, detail) in facts.findings {
+        missing.extend(match kind {
+            FindingKind::Drifted => Some(reason(
+                ReasonCode::Drifted,
+                format!("the carrier sends its calls elsewhere: {detail}; the operator runs `switchboard reconcile`"),
+            )),
+            FindingKind::Ghost => Some(reason(
+                ReasonCode::NotAtCarrier,
+                format!("the carrier does not have the number any more: {detail}; the operator looks at its console"),
+            )),
+            // Numbers of the carrier's list that nobody here has.
+            FindingKind::Orphan => None,
+        });
+    }
     if !facts.capabilities.voice {
         missing.push(reason(
             ReasonCode::NoVoice,
@@ -234,6 +255,7 @@ mod tests {
             assignment: None,
             running: None,
             outage: OutageMode::default(),
+            findings: &[],
         };
         check(
             bare,
@@ -264,6 +286,21 @@ mod tests {
             Facts { running: None, status: NumberStatus::Active, outage: OutageMode::default(), ..ours },
             expect![[r"
             inbound false [not_published]
+            outbound false [inbound_only]
+            sms false [sms_not_handled]
+        "]],
+        );
+        let findings = [FindingKind::Drifted, FindingKind::Ghost, FindingKind::Orphan];
+        let findings = findings.map(|kind| (kind, "voice_url is another".to_owned()));
+        check(
+            Facts {
+                findings: &findings,
+                status: NumberStatus::Active,
+                outage: OutageMode::default(),
+                ..ours
+            },
+            expect![[r"
+            inbound false [drifted, not_at_carrier, variant_gone]
             outbound false [inbound_only]
             sms false [sms_not_handled]
         "]],

@@ -60,6 +60,16 @@ fn json_answer_with(status: StatusCode, body: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
+/// A 200 with a body and an `ETag` made of it, for what has no revision of its own.
+fn json_answer_tagged(body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("our own types always serialise");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &body);
+    let digest: String = digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let tag = HeaderValue::from_str(&format!("\"{digest}\"")).expect("hex digits and quotes");
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (ETAG, tag)];
+    (StatusCode::OK, headers, body).into_response()
+}
+
 /// The answer with the `ETag` of a revision.
 fn with_etag(mut response: Response, revision: i64) -> Response {
     response.headers_mut().insert(ETAG, etag::etag(revision));

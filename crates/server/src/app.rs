@@ -3,6 +3,7 @@
 //! What it is made of stands in files of its own; `serve` puts it together. A test makes one with a clock of its own.
 
 pub mod failpoint;
+mod gauges;
 pub mod metrics;
 mod nudges;
 pub mod random;
@@ -21,6 +22,7 @@ use domain::workspace::WorkspaceSettings;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+pub use self::gauges::Gauges;
 pub use self::metrics::Metrics;
 pub use self::nudges::Nudges;
 pub use self::random::Random;
@@ -61,6 +63,8 @@ pub struct App {
     pub nudges: Nudges,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How things stand.
+    pub gauges: Gauges,
     /// How much each API key may still ask.
     pub limits: Limits,
     /// How much each address may still ask without proof.
@@ -165,6 +169,7 @@ impl App {
             keyring,
             tasks: Tasks::new(),
             nudges: Nudges::default(),
+            gauges: Gauges::new(&metrics),
             metrics,
         }))
     }

@@ -68,7 +68,7 @@ impl Recorder {
         );
         metrics.register(
             "call_notes_spooled",
-            "Notes of calls that wait on disk for the database",
+            "Notes of calls that went to the disk while the database was away",
             recorder.spooled.clone(),
         );
         metrics.register("call_notes_written", "Notes of calls in the database", recorder.written.clone());

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::middleware::from_fn_with_state;
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -94,8 +95,11 @@ fn rules(config: &Config) -> Rules {
 
 /// Every address of the program.
 pub fn router(app: &Shared) -> Router {
-    // Callbacks stand beside the API's layers: a call waits for no rate limit, and its time-out is its own.
-    api::router(app).merge(callbacks::router(app))
+    // Callbacks stand beside the API's rate limits and keys; what every answer has, theirs have too. Their own time-outs are shorter.
+    let callbacks = callbacks::router(app)
+        .method_not_allowed_fallback(api::router::no_such_method)
+        .layer(from_fn_with_state(app.clone(), api::answer));
+    api::router(app).merge(callbacks)
 }
 
 /// Ends with SIGTERM or an interrupt from the keyboard.

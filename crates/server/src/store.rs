@@ -16,7 +16,7 @@ use carriers::http::Timeouts;
 use carriers::twilio::{Credentials, Settings, TwilioClient};
 use carriers::{Candidate, Carrier, CarrierError, VoiceUrls};
 use database::Keyring;
-use domain::error::{Code, Refusal};
+use domain::error::{Code, Refusal, shown};
 use domain::id::WorkspaceId;
 use domain::money::Money;
 use domain::number::{Country, NumberType};
@@ -240,7 +240,10 @@ impl Store {
         let quote = self.unseal(quote_id).ok_or_else(|| {
             Refusal::new(
                 Code::BadQuote,
-                "this is not a quote_id of ours; search with GET /v1/store/numbers and send one of its quote_id values unchanged",
+                format!(
+                    "{} is not a quote_id of ours; search with GET /v1/store/numbers and send one of its quote_id values unchanged",
+                    shown(quote_id)
+                ),
             )
         })?;
         quote.check(workspace, now)?;

@@ -17,6 +17,8 @@ crate::on_both_engines!(
     a_timeline_has_an_end,
     lists_find_calls,
     old_calls_are_forgotten_a_few_at_a_time,
+    a_call_that_is_over_has_an_outcome,
+    times_of_a_call_never_contradict_each_other,
 );
 
 /// The report number `n` of call `c`.
@@ -95,7 +97,8 @@ async fn reports_make_a_call_in_any_order(arena: Arena) {
         assert_eq!(told.iter().filter(|it| it.is_new).count(), 1);
         assert_eq!(told.iter().filter(|it| it.is_duplicate).count(), 3);
         let id = told[0].call.id;
-        let found = arena.database.read(move |read| call_find(read, HOME, id)).await.unwrap().unwrap();
+        let found =
+            arena.database.read(move |read| call_find(read, HOME, id, at(1000))).await.unwrap().unwrap();
         let timeline = arena.database.read(move |read| call_timeline(read, id)).await.unwrap();
         let times: Vec<_> = timeline.iter().map(|event| event.at).collect();
         assert_eq!(times, [at(1), at(3), at(9)]);
@@ -134,8 +137,11 @@ async fn racing_reports_make_one_call(arena: Arena) {
         told.push(reporter.await.unwrap());
     }
     assert_eq!(told.iter().filter(|it| it.is_new).count(), 1);
-    let calls =
-        arena.database.read(|read| call_list(read, HOME, &CallFilter::default(), None, 10)).await.unwrap();
+    let calls = arena
+        .database
+        .read(|read| call_list(read, HOME, &CallFilter::default(), None, 10, at(1000)))
+        .await
+        .unwrap();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].timeline_count, 30);
     second.close().await;
@@ -178,8 +184,11 @@ async fn lists_find_calls(arena: Arena) {
     tell(&arena, report(2, 50, CallStatus::Ringing)).await;
     tell(&arena, CallReport { workspace: Some(OTHER), ..report(3, 60, CallStatus::Ringing) }).await;
     let list = async |filter: CallFilter, before| {
-        let found =
-            arena.database.read(move |read| call_list(read, HOME, &filter, before, 10)).await.unwrap();
+        let found = arena
+            .database
+            .read(move |read| call_list(read, HOME, &filter, before, 10, at(1000)))
+            .await
+            .unwrap();
         found.into_iter().map(|call| call.id.to_bits()).collect::<Vec<_>>()
     };
     let all = CallFilter::default;
@@ -220,4 +229,82 @@ async fn old_calls_are_forgotten_a_few_at_a_time(arena: Arena) {
     assert_eq!(arena.raw("SELECT count(*) FROM call_events").await, ["4"]);
     // A late report of a call that is forgotten begins it again, under the same id.
     assert!(tell(&arena, report(1, 200, CallStatus::Completed)).await.is_new);
+}
+
+/// Every final status, decided or not, short and long: what is read and what the filter finds are the same.
+async fn a_call_that_is_over_has_an_outcome(arena: Arena) {
+    workspaces(&arena.database).await;
+    let mut expected = Vec::new();
+    let mut c = 0;
+    for &status in CallStatus::ALL {
+        for (decided, duration_s) in [(false, Some(9)), (true, None), (true, Some(1)), (true, Some(2))] {
+            c += 1;
+            let decision = decided.then(|| serde_json::json!({}));
+            tell(&arena, CallReport { decision, duration_s, ..report(c, 1, status) }).await;
+            expected.push((c, Outcome::of_silence(status, decided, duration_s)));
+        }
+    }
+    let list = async |outcome, now| {
+        let filter = CallFilter { outcome, ..CallFilter::default() };
+        let read = arena.database.read(move |read| call_list(read, HOME, &filter, None, 200, now)).await;
+        let mut found: Vec<_> = read.unwrap().iter().map(|call| (call.id.to_bits(), call.outcome)).collect();
+        found.reverse();
+        found
+    };
+    assert_eq!(list(None, at(1000)).await, expected);
+    assert!(
+        list(None, at(105)).await.iter().all(|(_, outcome)| outcome.is_none()),
+        "a report may be under way"
+    );
+    for &outcome in Outcome::ALL {
+        let found = list(Some(outcome), at(1000)).await;
+        let of = expected.iter().copied().filter(|(_, it)| *it == Some(outcome)).collect::<Vec<_>>();
+        assert_eq!(found, of, "{outcome}");
+        assert!(list(Some(outcome), at(105)).await.is_empty(), "{outcome}");
+    }
+    // What a late report says counts.
+    let late = CallReport { outcome: Some(Outcome::FellBack), ..report(c, 2, CallStatus::Completed) };
+    assert_eq!(tell(&arena, late).await.call.outcome, Some(Outcome::FellBack));
+}
+
+/// The carrier's clock and ours differ; whatever they say, and in whatever order it comes, a call is answered between its
+/// beginning and its end.
+async fn times_of_a_call_never_contradict_each_other(arena: Arena) {
+    workspaces(&arena.database).await;
+    let moments = [1, 5, 9];
+    let mut c = 0;
+    for begun in moments {
+        for answered in moments {
+            for ended in moments {
+                for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1], [0, 2, 1], [1, 0, 2]] {
+                    c += 1;
+                    let reports = [
+                        report(c, begun, CallStatus::Ringing),
+                        CallReport {
+                            answered_at: Some(at(answered)),
+                            ..report(c, 20, CallStatus::InProgress)
+                        },
+                        CallReport { ended_at: Some(at(ended)), ..report(c, 21, CallStatus::Completed) },
+                    ];
+                    arena
+                        .database
+                        .write(move |tx| {
+                            order.iter().try_for_each(|&place| call_report(tx, &reports[place]).map(drop))
+                        })
+                        .await
+                        .unwrap();
+                }
+            }
+        }
+    }
+    let calls = arena
+        .database
+        .read(|read| call_list(read, HOME, &CallFilter::default(), None, 200, at(1000)))
+        .await
+        .unwrap();
+    assert_eq!(calls.len(), usize::try_from(c).unwrap());
+    for call in calls {
+        let (answered, ended) = (call.answered_at.unwrap(), call.ended_at.unwrap());
+        assert!(call.started_at <= answered && answered <= ended, "{call:?}");
+    }
 }

@@ -1,7 +1,9 @@
 //! Findings are kept as they were found, counted on, and forgotten.
 
 use crate::arena::{Arena, at};
-use database::findings::{finding_list, finding_list_of_number, finding_put, finding_remove};
+use database::findings::{
+    finding_count, finding_list, finding_list_of_number, finding_put, finding_remove, finding_words_of_number,
+};
 use domain::call::Ingress;
 use domain::id::{NumberId, WorkspaceId};
 use domain::number::E164;
@@ -39,6 +41,11 @@ async fn a_finding_is_kept_counted_and_forgotten(arena: Arena) {
     let list = async || database.read(|read| finding_list(read, Ingress::STORE)).await.unwrap();
     assert_eq!(list().await, expected);
     assert_eq!((expected[0].seen, expected[0].counted_at), (2, at(20)));
+    let words = database.read(|read| finding_words_of_number(read, NumberId::from_bits(1))).await.unwrap();
+    assert_eq!(words, [(FindingKind::Ghost, "not in the carrier's list".to_owned())]);
+    let mut counts = database.read(finding_count).await.unwrap();
+    counts.sort_by_key(|(kind, _)| kind.as_str());
+    assert_eq!(counts, [(FindingKind::Ghost, 1), (FindingKind::Orphan, 1)]);
     // The orphan is nobody's, though it has the same digits.
     let of_number = async |id| {
         let digits = ghost.phone_number;

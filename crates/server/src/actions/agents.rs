@@ -125,7 +125,8 @@ impl Edit<'_, '_> {
         content: Content,
         action: &'static str,
     ) -> Result<Saved, Failure> {
-        chains::content_check(self.tx, self.caller.workspace, before.agent.id, Environment::ALL, &content)?;
+        chains::content_check(self.tx, self.caller.workspace, before.agent.id, Environment::ALL, &content)
+            .map_err(|failure| failure.in_field("fallback.targets"))?;
         let agent = Agent { content, ..before.agent.clone() };
         let mut after = state(self.tx, agents::agent_update(self.tx, &agent, self.now)?)?;
         self.caller
@@ -177,7 +178,8 @@ fn created(edit: &Edit<'_, '_>, input: &AgentInput) -> Result<AgentState, Failur
     let draft = input.draft.applied(&Draft::default())?;
     let content = Content { draft, variants: Vec::new() };
     let id = AgentId::new(now, edit.random.bits());
-    chains::content_check(edit.tx, workspace, id, Environment::ALL, &content)?;
+    chains::content_check(edit.tx, workspace, id, Environment::ALL, &content)
+        .map_err(|failure| failure.in_field("draft.fallback.targets"))?;
     let name = input.name.clone();
     let agent = Agent { id, workspace, name, content, revision: 1, created_at: now, updated_at: now };
     agents::agent_create(edit.tx, &agent)?;

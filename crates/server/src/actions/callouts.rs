@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use database::numbers;
-use database::{Read, agents, deployments};
+use database::{Read, agents, deployments, versions};
 use domain::agent::Content;
 use domain::assignment::{Callout, callouts};
 use domain::environment::Environment;
@@ -23,6 +23,9 @@ pub const NUMBERS_MAX: u32 = 10_000;
 /// The most numbers that one callout names; it says how many there are.
 pub const NUMBERS_NAMED_MAX: usize = 100;
 
+/// The most versions that are looked at for the name of a variant that is gone, the latest first.
+const VERSIONS_ASKED: u32 = 20;
+
 /// A callout with the names that people know things by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CalloutShown {
@@ -36,6 +39,8 @@ pub struct CalloutShown {
     pub phone_numbers: Vec<E164>,
     /// How many numbers it is about.
     pub number_count: usize,
+    /// Whether publishing would change nothing any more for its variants.
+    pub is_published: bool,
 }
 
 /// The callouts of one agent, or of all.
@@ -86,7 +91,21 @@ fn of_agent(
             let named = |id: &VariantId| {
                 draft.variant(*id).or_else(|| running.variant(*id)).map(|variant| variant.name.clone())
             };
-            let variant_names = callout.variants.iter().map(named).collect();
+            let mut variant_names: Vec<Option<String>> = callout.variants.iter().map(named).collect();
+            if variant_names.contains(&None) {
+                // Gone from both: the last version that had it still knows its name.
+                for version in versions::version_list(read, agent, None, VERSIONS_ASKED)? {
+                    for (id, name) in callout.variants.iter().zip(&mut variant_names) {
+                        if name.is_none() {
+                            *name = version.content.variant(*id).map(|variant| variant.name.clone());
+                        }
+                    }
+                }
+            }
+            let is_published = callout
+                .variants
+                .iter()
+                .all(|id| running.variant(*id).is_none() && draft.variant(*id).is_none());
             let number_count = callout.numbers.len();
             callout.numbers.truncate(NUMBERS_NAMED_MAX);
             let phone_numbers = callout.numbers.iter().filter_map(|id| digits.get(id).copied()).collect();
@@ -96,6 +115,7 @@ fn of_agent(
                 variant_names,
                 phone_numbers,
                 number_count,
+                is_published,
             });
         }
     }

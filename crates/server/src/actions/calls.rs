@@ -29,7 +29,7 @@ pub async fn call_list(
     limit: u32,
 ) -> Result<Vec<Call>, Failure> {
     caller.may(Permission::CallsRead)?;
-    let workspace = caller.workspace;
+    let (workspace, now) = (caller.workspace, app.clock.now());
     app.database
         .try_read(move |read| {
             let mut filter = filter.clone();
@@ -52,7 +52,7 @@ pub async fn call_list(
                     Some(first.id)
                 }
             };
-            Ok(calls::call_list(read, workspace, &filter, before, limit)?)
+            Ok(calls::call_list(read, workspace, &filter, before, limit, now)?)
         })
         .await
 }
@@ -60,10 +60,10 @@ pub async fn call_list(
 /// One call, with everything that happened in it.
 pub async fn call_find(app: &Shared, caller: &Caller, id: CallId) -> Result<(Call, Vec<CallEvent>), Failure> {
     caller.may(Permission::CallsRead)?;
-    let workspace = caller.workspace;
+    let (workspace, now) = (caller.workspace, app.clock.now());
     app.database
         .try_read(move |read| {
-            let call = calls::call_find(read, workspace, id)?.ok_or_else(|| {
+            let call = calls::call_find(read, workspace, id, now)?.ok_or_else(|| {
                 Refusal::new(Code::NotFound, format!("there is no call {id} in this workspace"))
             })?;
             let timeline = calls::call_timeline(read, id)?;

@@ -87,6 +87,15 @@ impl Failure {
         })
     }
 
+    /// The same, as a refusal of one field, where it is a refusal that names none.
+    #[must_use]
+    pub fn in_field(self, field: &str) -> Failure {
+        match self {
+            Failure::Refused(refusal) => Failure::field(field, refusal),
+            other => other,
+        }
+    }
+
     /// A refusal of one field.
     pub fn field(field: impl Into<String>, refusal: Refusal) -> Failure {
         Failure::Invalid(vec![FieldRefusal { field: field.into(), refusal }])

@@ -5,6 +5,7 @@
 
 use database::agents::agent_find;
 use database::deployments::deployment_running;
+use database::findings::finding_words_of_number;
 use database::meta::server_clock;
 pub use database::numbers::{Number, NumberFilter};
 use database::numbers::{
@@ -132,7 +133,7 @@ pub async fn number_assign(
     caller.may(Permission::NumbersWrite)?;
     change(app, caller, number, if_match, move |tx, before, _| {
         refuse_unless(before, "assigned", NumberStatus::holds_the_number)?;
-        assignment_check(tx, before, assignment)?;
+        assignment_check(tx, before, assignment, "")?;
         let after = Number { assignment: Some(assignment), ..before.clone() };
         Ok(Changed { action: "number.assign", event: EventKind::NumberAssigned, after })
     })
@@ -224,6 +225,7 @@ pub async fn number_readiness(
             let outage = workspace_find(read, workspace)?
                 .map(|workspace| workspace.settings.outage)
                 .unwrap_or_default();
+            let findings = finding_words_of_number(read, number.id)?;
             Ok(readiness(readiness::Facts {
                 status: number.status,
                 capabilities: number.capabilities,
@@ -231,6 +233,7 @@ pub async fn number_readiness(
                 assignment: number.assignment,
                 running: running.as_ref(),
                 outage,
+                findings: &findings,
             }))
         })
         .await
@@ -263,7 +266,16 @@ async fn change(
                 return Ok(before);
             }
             if (after.assignment, &after.settings) != (before.assignment, &before.settings) {
-                chains::number_check(tx, &after)?;
+                chains::number_check(tx, &after).map_err(|failure| {
+                    let (old, new) = (&before.settings, &after.settings);
+                    if new.fallback != old.fallback {
+                        failure.in_field("fallback.targets")
+                    } else if new.hours != old.hours {
+                        failure.in_field("hours.closed.targets")
+                    } else {
+                        failure.in_field("agent_id")
+                    }
+                })?;
             }
             let after = update(tx, &after, now)?;
             caller
@@ -312,17 +324,28 @@ fn secrets_of(number: &Number) -> Vec<SecretId> {
     found
 }
 
-/// Judges an assignment by what is published, in the transaction that makes it.
-pub(super) fn assignment_check(tx: &Tx<'_>, number: &Number, assignment: Assignment) -> Result<(), Failure> {
+/// Judges an assignment by what is published, in the transaction that makes it. `place` is where its fields stand in the body.
+pub(super) fn assignment_check(
+    tx: &Tx<'_>,
+    number: &Number,
+    assignment: Assignment,
+    place: &str,
+) -> Result<(), Failure> {
     let agent_id = assignment.agent_id;
-    let agent = agent_find(tx, number.workspace, agent_id)?.ok_or_else(|| no_such_agent(agent_id))?;
-    let running = running_content(tx, agent_id, assignment.environment)?;
-    assignment.check(Facts {
-        capabilities: number.capabilities,
-        running: running.as_ref(),
-        draft: &agent.content,
-    })?;
-    Ok(())
+    let agent = agent_find(tx, number.workspace, agent_id)?
+        .ok_or_else(|| Failure::field(format!("{place}agent_id"), no_such_agent(agent_id)))?;
+    let running = deployment_running(tx, agent_id)?;
+    let running: Vec<(Environment, &Content)> =
+        running.iter().map(|running| (running.environment, &running.version.content)).collect();
+    let facts = Facts { capabilities: number.capabilities, running: &running, draft: &agent.content };
+    assignment.check(facts).map_err(|refusal| {
+        let field = match refusal.code {
+            Code::NotPublished => "environment",
+            Code::VariantNotFound | Code::VariantNotPublished => "variant_id",
+            _ => "agent_id",
+        };
+        Failure::field(format!("{place}{field}"), refusal)
+    })
 }
 
 fn running_content(
@@ -447,6 +470,12 @@ pub(super) fn find(read: &Read<'_>, workspace: WorkspaceId, number: NumberRef) -
     }
 }
 
+/// Whether a text is meant as a phone number rather than as an id.
+pub fn looks_like_a_number(text: &str) -> bool {
+    text.starts_with('+')
+        || (text.contains(|c: char| c.is_ascii_digit()) && !text.contains(|c: char| c.is_ascii_alphabetic()))
+}
+
 fn no_such_agent(id: AgentId) -> Refusal {
     Refusal::new(
         Code::AgentNotFound,
@@ -474,14 +503,19 @@ impl std::str::FromStr for NumberRef {
     type Err = Refusal;
 
     fn from_str(text: &str) -> Result<Self, Refusal> {
-        if text.starts_with('+') {
-            return E164::from_carrier(text).map(NumberRef::PhoneNumber).ok_or_else(|| {
-                Refusal::new(
-                    Code::NotFound,
-                    format!("{} is not an E.164 number, so there is none here", shown(text)),
-                )
+        if !looks_like_a_number(text) {
+            return text.parse().map(NumberRef::Id).map_err(|refusal: Refusal| {
+                let detail = format!("{}; or name it by its digits, as +14385950345", refusal.detail);
+                Refusal::new(refusal.code, detail)
             });
         }
-        text.parse().map(NumberRef::Id)
+        // Numbers that the carrier gave us are found even where the numbering plan that we know has no room for them.
+        match E164::from_carrier(text) {
+            Some(number) => Ok(NumberRef::PhoneNumber(number)),
+            None => E164::parse(text, None).map(NumberRef::PhoneNumber).map_err(|refusal| {
+                let detail = format!("{} (a number is named by its id, or in E.164 form)", refusal.detail);
+                Refusal::new(refusal.code, detail)
+            }),
+        }
     }
 }

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 use super::numbers::{assignment_check, recorded};
 use super::secrets::key_is_not_checked;
+use super::store::search_failure;
 use super::store::{supplied, usual_type};
 use super::{Answer, Caller, Failure, Once, chains};
 use crate::app::Shared;
@@ -82,7 +83,9 @@ pub async fn number_buy(
         return Ok(replayed);
     }
     let quote = match &buy.wanted {
-        Wanted::Quote(quote_id) => supplied(app)?.quote_open(quote_id, caller.workspace, now)?,
+        Wanted::Quote(quote_id) => supplied(app)?
+            .quote_open(quote_id, caller.workspace, now)
+            .map_err(|refusal| Failure::field("quote_id", refusal))?,
         Wanted::Choose(choose) => choose_number(app, caller, choose, now).await?,
     };
     let purchase_id = PurchaseId::new(now, app.random.bits());
@@ -94,7 +97,7 @@ pub async fn number_buy(
         .try_write(move |tx| {
             once.run(tx, &caller, now, || {
                 if let Some(assignment) = number.assignment {
-                    assignment_check(tx, &number, assignment)?;
+                    assignment_check(tx, &number, assignment, "assignment.")?;
                 }
                 match tx.attempt(|tx| purchase_create(tx, &number, purchase_id, limits, now)) {
                     Ok(Ok(_)) => {}
@@ -139,13 +142,16 @@ async fn choose_number(
             ));
         }
         if asked.minor() > most.minor() {
-            return Err(Failure::Refused(Refusal::new(
-                Code::PriceAboveMaximum,
-                format!(
-                    "{} {number_type} numbers cost {asked} a month, and max_monthly_price is {most}; nothing was bought",
-                    choose.country
+            return Err(Failure::field(
+                "max_monthly_price",
+                Refusal::new(
+                    Code::PriceAboveMaximum,
+                    format!(
+                        "is {most}, and {} {number_type} numbers cost {asked} a month; nothing was bought",
+                        choose.country
+                    ),
                 ),
-            )));
+            ));
         }
     }
     let search = Search {
@@ -156,19 +162,24 @@ async fn choose_number(
         capabilities: vec![Capability::Voice],
         limit: CANDIDATES,
     };
-    let mut offers = store.search(caller.workspace, &search, now).await?;
+    let mut offers = store.search(caller.workspace, &search, now).await.map_err(search_failure)?;
     if offers.is_empty() {
-        let filter = match &choose.area_code {
-            Some(area_code) => format!("area code {}; leave out area_code to take any", area_code.as_str()),
-            None => "voice; try another type or country".to_owned(),
+        let (field, filter) = match &choose.area_code {
+            Some(area_code) => {
+                ("area_code", format!("area code {}; leave out area_code to take any", area_code.as_str()))
+            }
+            None => ("country", "voice; try another type or country".to_owned()),
         };
-        return Err(Failure::Refused(Refusal::new(
-            Code::NoNumberFound,
-            format!(
-                "no {} {number_type} number is on sale with {filter}; nothing was bought",
-                choose.country
+        return Err(Failure::field(
+            field,
+            Refusal::new(
+                Code::NoNumberFound,
+                format!(
+                    "no {} {number_type} number is on sale with {filter}; nothing was bought",
+                    choose.country
+                ),
             ),
-        )));
+        ));
     }
     // Not always the first: two buyers at the same time would want the same one.
     let chosen = app.random.below(offers.len() as u64);

@@ -130,13 +130,19 @@ pub async fn role_patch(
 }
 
 /// Deletes a role that no key has any more.
-pub async fn role_delete(app: &Shared, caller: &Caller, id: RoleId) -> Result<(), Failure> {
+pub async fn role_delete(
+    app: &Shared,
+    caller: &Caller,
+    id: RoleId,
+    if_match: IfMatch,
+) -> Result<(), Failure> {
     caller.may(Permission::KeysWrite)?;
     let (now, caller) = (app.clock.now(), caller.clone());
     app.database
         .try_write(move |tx| {
             tx.workspace_lock(caller.workspace)?;
             let before = role_find(tx, caller.workspace, id)?.ok_or_else(|| no_such_role(id))?;
+            if_match.check(before.revision)?;
             if let Err(keys) = delete(tx, caller.workspace, id)? {
                 return Err(Failure::Refused(Refusal::new(
                     Code::RoleInUse,

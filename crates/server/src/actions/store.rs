@@ -19,7 +19,15 @@ pub fn store_countries(app: &Shared, caller: &Caller) -> Result<Vec<CountryOffer
 /// Numbers on sale, with quotes.
 pub async fn store_search(app: &Shared, caller: &Caller, search: &Search) -> Result<Vec<Offer>, Failure> {
     caller.may(Permission::NumbersRead)?;
-    Ok(supplied(app)?.search(caller.workspace, search, app.clock.now()).await?)
+    supplied(app)?.search(caller.workspace, search, app.clock.now()).await.map_err(search_failure)
+}
+
+/// What is not sold is the fault of the country that was asked for.
+pub(super) fn search_failure(refusal: Refusal) -> Failure {
+    match refusal.code {
+        Code::CountryNotSold => Failure::field("country", refusal),
+        _ => refusal.into(),
+    }
 }
 
 /// The kind of number that is meant where none is named: local, or what else is sold there.

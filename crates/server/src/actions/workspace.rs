@@ -8,6 +8,7 @@ use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
 use domain::fallback::Fallback;
 use domain::hours::Zone;
+use domain::id::WorkspaceId;
 use domain::number::Country;
 use domain::permission::Permission;
 use serde_json::json;
@@ -73,7 +74,8 @@ pub async fn workspace_patch(
                 return Ok(before);
             }
             if after.settings.fallback != before.settings.fallback {
-                chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())?;
+                chains::workspace_check(tx, caller.workspace, after.settings.fallback.as_ref())
+                    .map_err(|failure| failure.in_field("fallback.targets"))?;
             }
             patch.secrets.store(tx, &sealer, caller.workspace, now)?;
             let secrets = |of: &Workspace| endpoints::fallback_secrets(of.settings.fallback.as_ref());
@@ -89,6 +91,12 @@ pub async fn workspace_patch(
         .await?;
     app.nudges.build_routes.notify_one();
     Ok(changed)
+}
+
+/// How national numbers are understood in a workspace, for suggestions.
+pub async fn default_country(app: &Shared, workspace: WorkspaceId) -> Result<Option<Country>, Failure> {
+    let found = app.database.read(move |read| workspace_find(read, workspace)).await?;
+    Ok(found.and_then(|workspace| workspace.settings.default_country))
 }
 
 impl WorkspacePatch {

@@ -55,7 +55,8 @@ pub async fn answer(State(app): State<Shared>, mut request: Request, next: Next)
         .into_response(),
     };
 
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        complete(&mut problem, &method);
         response = write_problem(problem, response, request_id);
     }
     let headers = response.headers_mut();
@@ -65,6 +66,13 @@ pub async fn answer(State(app): State<Shared>, mut request: Request, next: Next)
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     count(&app, &method, route, response.status().as_u16(), app.clock.monotonic().saturating_sub(started));
     response
+}
+
+/// A reader changes nothing anyway.
+fn complete(problem: &mut Problem, method: &Method) {
+    if *method == Method::GET {
+        problem.detail = problem.detail.replace("; nothing was changed", "");
+    }
 }
 
 fn write_problem(problem: Problem, bare: Response, request_id: RequestId) -> Response {

@@ -9,13 +9,14 @@ use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::error::Code;
-use domain::id::RequestId;
+use domain::id::{RequestId, WorkspaceId};
 use domain::permission::Permissions;
 use jiff::Timestamp;
 use tracing::warn;
 
 use super::error::Problem;
 use crate::actions::keys::{ApiKey, key_note_use, key_prove};
+use crate::actions::workspace::default_country;
 use crate::actions::{Caller, key_text};
 use crate::app::Shared;
 use crate::limits::{Allowance, Source};
@@ -49,10 +50,22 @@ pub async fn require_key(
         return Err(problem);
     }
     key_note_use(&app, &key, now);
+    let workspace = key.workspace;
     request.extensions_mut().insert(Caller::with_key(key.workspace, key.id, permissions, request_id));
     let mut response = next.run(request).await;
+    suggest_numbers(&app, workspace, &mut response).await;
     show(allowance, response.headers_mut());
     Ok(response)
+}
+
+/// What a national number means depends on the workspace's country, which only such refusals ask for.
+async fn suggest_numbers(app: &Shared, workspace: WorkspaceId, response: &mut Response) {
+    let Some(problem) = response.extensions_mut().get_mut::<Problem>() else { return };
+    if problem.has_refused_numbers()
+        && let Ok(Some(country)) = default_country(app, workspace).await
+    {
+        problem.suggest_numbers(country);
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {

@@ -172,11 +172,10 @@ impl Query {
                 ));
             }
             if map.insert(name.to_string(), Value::from(value.as_ref())).is_some() {
-                errors.push(FieldError {
-                    field: name.chars().take(64).collect(),
-                    code: Code::FieldConflict,
-                    detail: "stands twice; send it once".to_owned(),
-                });
+                errors.push(FieldError::new(
+                    name.chars().take(64).collect::<String>(),
+                    Refusal::new(Code::FieldConflict, "stands twice; send it once"),
+                ));
             }
         }
         if errors.is_empty() {

@@ -100,6 +100,10 @@ impl From<&CalloutShown> for CalloutOut {
                     shown.agent_name
                 )
             }
+            CalloutKind::VariantDeleted if shown.is_published => format!(
+                "numbers of {} in {environment} are assigned to variants that it runs no more; reassign the numbers",
+                shown.agent_name
+            ),
             CalloutKind::VariantDeleted => format!(
                 "the variants of some numbers of {} in {environment} were removed; publish to see the change, or reassign the numbers",
                 shown.agent_name

@@ -18,14 +18,15 @@ use utoipa_axum::routes;
 use super::body::Query;
 use super::error::Problem;
 use super::fields::Json;
-use super::json_answer;
 use super::list::{ListKey, Page, PageRequest};
 use super::path::Path;
 use super::router::Routes;
 use super::routes::{DecisionOut, StepOut, time_parse};
 use super::schema::{self, time, time_opt};
+use super::{json_answer, json_answer_tagged};
 use crate::actions::Caller;
 use crate::actions::calls::{Call, CallEvent, CallFilter, CallPlace, NumberRef, call_find, call_list};
+use crate::actions::numbers::looks_like_a_number;
 use crate::app::Shared;
 
 /// The routes of calls.
@@ -136,10 +137,28 @@ pub struct CallRecordOut {
     pub decision: Option<DecisionOut>,
     /// Why, one step for each rule that had a say.
     pub steps: Vec<StepOut>,
+    /// What the team's server said when it was asked, or why it gave no usable answer; null where it was not asked.
+    pub asked: Option<AskedOut>,
     /// What happened, in order; at most 200 entries.
     pub timeline: Vec<CallEventOut>,
     /// How many reports there were, those that were not kept included.
     pub timeline_count: i64,
+}
+
+/// What came of asking the team's server.
+#[derive(Clone, Debug, Serialize, serde::Deserialize, ToSchema)]
+#[schema(as = Asked)]
+pub struct AskedOut {
+    /// Where it was asked.
+    pub webhook_url: Option<String>,
+    /// What it answered: what was told to the carrier.
+    #[schema(value_type = Option<Object>)]
+    pub answer: Option<serde_json::Value>,
+    /// Why there was no usable answer, so that the call went on without it.
+    #[schema(example = "the team's server did not answer within 3 s")]
+    pub fault: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: Option<u64>,
 }
 
 /// Something that happened in a call.
@@ -183,7 +202,7 @@ impl FromStr for After {
 }
 
 fn number_parse(text: &str) -> Result<NumberRef, Refusal> {
-    if text.starts_with('+') {
+    if looks_like_a_number(text) {
         return text.parse().map(NumberRef::Digits);
     }
     text.parse().map(NumberRef::Id)
@@ -252,10 +271,12 @@ pub async fn find(
     // A decision that another version of this program wrote otherwise is left out rather than shown wrong.
     let explained: Option<Explained> =
         call.decision.clone().and_then(|decision| serde_json::from_value(decision).ok());
-    Ok(json_answer(&CallRecordOut {
+    let asked = call.decision.as_ref().and_then(|decision| decision.get("asked")).cloned();
+    Ok(json_answer_tagged(&CallRecordOut {
         call: (&call).into(),
         decision: explained.as_ref().map(|explained| (&explained.decision).into()),
         steps: explained.iter().flat_map(|explained| &explained.steps).map(Into::into).collect(),
+        asked: asked.and_then(|asked| serde_json::from_value(asked).ok()),
         timeline: timeline.iter().map(Into::into).collect(),
         timeline_count: call.timeline_count,
     }))

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use domain::error::{Code, shown};
 
@@ -50,6 +50,7 @@ static REFERENCE: LazyLock<String> =
 pub fn router() -> Router<Shared> {
     Router::new()
         .route("/openapi.json", get(openapi_json))
+        .route("/", get(to_the_reference))
         .route("/docs", get(reference))
         .route("/docs/errors", get(error_list))
         .route("/docs/errors/{code}", get(error_page))
@@ -80,6 +81,10 @@ async fn openapi_json() -> Response {
 
 async fn reference() -> Response {
     page("text/html; charset=utf-8", REFERENCE.as_str())
+}
+
+async fn to_the_reference() -> Redirect {
+    Redirect::temporary("/docs")
 }
 
 async fn style() -> Response {

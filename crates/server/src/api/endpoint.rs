@@ -115,7 +115,11 @@ impl<'a> Reading<'a> {
                 .optional("ring_timeout_s", |json| json.integer(RING_TIMEOUT_S))
                 .unwrap_or(RING_TIMEOUT_S_DEFAULT)
         };
-        match kind? {
+        let Some(kind) = kind else {
+            fields.leave_open(&["uri", "username", "password", "ring_timeout_s", "url", "phone_number"]);
+            return None;
+        };
+        match kind {
             "sip" => {
                 let uri = fields.required("uri", |json| json.text(SipUri::parse));
                 let username = fields

@@ -6,6 +6,7 @@ use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::error::{Code, Refusal};
+use domain::number::{Country, E164};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -27,6 +28,8 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Headers that belong to it, such as `Retry-After`.
     pub headers: Box<HeaderMap>,
+    /// The text of the address that was read as a phone number, where it was none.
+    pub received_number: Option<String>,
 }
 
 /// What is wrong with one field.
@@ -41,6 +44,16 @@ pub struct FieldError {
     pub code: Code,
     /// What was received, what is expected, and how to mend it.
     pub detail: String,
+    /// The text that was read as a phone number, where it was none: what was meant may depend on the workspace's country.
+    #[serde(skip)]
+    pub received_number: Option<String>,
+}
+
+impl FieldError {
+    /// A refusal of one field.
+    pub fn new(field: impl Into<String>, refusal: Refusal) -> FieldError {
+        FieldError { field: field.into(), code: refusal.code, detail: refusal.detail, received_number: None }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
@@ -76,7 +89,13 @@ pub struct ProblemBody {
 impl Problem {
     /// A problem with the sentence for this case.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), errors: Vec::new(), headers: Box::default() }
+        Problem {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Box::default(),
+            received_number: None,
+        }
     }
 
     /// All that is wrong with the fields of a request. One error gives the whole its code; several are `validation_failed`.
@@ -93,6 +112,24 @@ impl Problem {
         };
         errors.truncate(FIELD_ERRORS_MAX);
         Problem { errors, ..Problem::new(code, detail) }
+    }
+
+    /// Whether anything in it was read as a phone number and was none.
+    pub fn has_refused_numbers(&self) -> bool {
+        self.received_number.is_some() || self.errors.iter().any(|error| error.received_number.is_some())
+    }
+
+    /// Suggests what refused phone numbers mean in a country.
+    pub fn suggest_numbers(&mut self, country: Country) {
+        let asked = self.errors.iter().filter_map(|error| error.received_number.clone());
+        for text in asked.chain(self.received_number.clone()).collect::<Vec<_>>() {
+            let told = |country| E164::parse(&text, country).err().map(|refusal| refusal.detail);
+            let (Some(general), Some(there)) = (told(None), told(Some(country))) else { continue };
+            self.detail = self.detail.replace(&general, &there);
+            for error in &mut self.errors {
+                error.detail = error.detail.replace(&general, &there);
+            }
+        }
     }
 
     /// The same, with `Retry-After`.

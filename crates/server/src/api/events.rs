@@ -27,7 +27,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::body::Query;
-use super::error::Problem;
+use super::error::{FieldError, Problem};
 use super::router::Routes;
 use super::schema::{self, time};
 use crate::actions::events::{caller_again, feed_begin, feed_changes, feed_read};
@@ -102,7 +102,8 @@ impl<S: Sync> FromRequestParts<S> for LastEventId {
         let Some(sent) = parts.headers.get(&LAST_EVENT_ID).filter(|sent| !sent.is_empty()) else {
             return Ok(LastEventId(None));
         };
-        let id: EventId = String::from_utf8_lossy(sent.as_bytes()).parse()?;
+        let id = String::from_utf8_lossy(sent.as_bytes()).parse::<EventId>();
+        let id = id.map_err(|refusal| Problem::invalid(vec![FieldError::new("Last-Event-ID", refusal)]))?;
         Ok(LastEventId(Some(id)))
     }
 }

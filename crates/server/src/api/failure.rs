@@ -13,11 +13,7 @@ impl From<Failure> for Problem {
             }
             Told::Refused(refusal) => refusal.into(),
             Told::Invalid(fields) => {
-                let errors = fields.into_iter().map(|field| FieldError {
-                    field: field.field,
-                    code: field.refusal.code,
-                    detail: field.refusal.detail,
-                });
+                let errors = fields.into_iter().map(|field| FieldError::new(field.field, field.refusal));
                 Problem::invalid(errors.collect())
             }
         }

@@ -25,11 +25,16 @@ use crate::patch::Patch;
 
 type Errors = RefCell<Vec<FieldError>>;
 
+/// What a reader is tried with that shall say what it expects.
+static NOTHING: Value = Value::String(String::new());
+
 /// The fields of one object.
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
     path: String,
     known: Vec<&'static str>,
+    /// Not asked for, and no unknown fields either.
+    passed_over: &'static [&'static str],
     errors: &'a Errors,
 }
 
@@ -79,10 +84,23 @@ impl<'a> Fields<'a> {
             }
             Some(json) => read(&json),
             None => {
-                self.refuse(name, Refusal::new(Code::Required, "is missing"));
+                let expected = self.expected(name, read);
+                let detail = match expected {
+                    Some(expected) => format!("is missing; {expected}"),
+                    None => "is missing; send it".to_owned(),
+                };
+                self.refuse(name, Refusal::new(Code::Required, detail));
                 None
             }
         }
+    }
+
+    /// What a reader says that it expects: it is given nothing, and what it complains of is not noted.
+    fn expected<T>(&self, name: &str, read: impl FnOnce(&Json<'a>) -> Option<T>) -> Option<String> {
+        let known = self.errors.borrow().len();
+        read(&Json { value: &NOTHING, path: self.place(name), errors: self.errors });
+        let told = self.errors.borrow_mut().split_off(known);
+        told.first()?.detail.split_once("; ").map(|(_, expected)| expected.to_owned())
     }
 
     /// A field that may be left out or null. An error is noted.
@@ -99,7 +117,16 @@ impl<'a> Fields<'a> {
         match self.find(name) {
             None => Patch::Keep,
             Some(json) if json.value.is_null() => Patch::Clear,
-            Some(json) => read(&json).map_or(Patch::Keep, Patch::Set),
+            Some(json) => {
+                let known = self.errors.borrow().len();
+                let outcome = read(&json);
+                for error in self.errors.borrow_mut().iter_mut().skip(known) {
+                    if error.code == Code::Blank && error.field == json.path {
+                        error.detail.push_str(", or null to clear the field");
+                    }
+                }
+                outcome.map_or(Patch::Keep, Patch::Set)
+            }
         }
     }
 
@@ -122,6 +149,19 @@ impl<'a> Fields<'a> {
         self.map.get(name)
     }
 
+    /// Fields that answers show and requests cannot set.
+    pub fn refuse_shown(&mut self, names: &'static [&'static str], advice: &str) {
+        for name in names.iter().copied().filter(|name| self.map.contains_key(*name)) {
+            self.refuse(name, Refusal::new(Code::UnknownField, format!("cannot be set here; {advice}")));
+        }
+        self.passed_over = names;
+    }
+
+    /// Fields of which it cannot be said whether they belong here, since what says so is wrong itself.
+    pub const fn leave_open(&mut self, names: &'static [&'static str]) {
+        self.passed_over = names;
+    }
+
     /// Whether a field was sent, null included.
     pub fn has(&self, name: &str) -> bool {
         self.map.contains_key(name)
@@ -129,11 +169,7 @@ impl<'a> Fields<'a> {
 
     /// Notes what is wrong with a field of this object.
     pub fn refuse(&self, name: &str, refusal: Refusal) {
-        self.errors.borrow_mut().push(FieldError {
-            field: self.place(name),
-            code: refusal.code,
-            detail: refusal.detail,
-        });
+        self.errors.borrow_mut().push(FieldError::new(self.place(name), refusal));
     }
 
     /// Notes the refusal, if it is one.
@@ -142,8 +178,10 @@ impl<'a> Fields<'a> {
     }
 
     fn refuse_unknown(&self) {
-        for name in self.map.keys().filter(|name| !self.known.contains(&name.as_str())) {
-            let nearest = nearest(name, &self.known);
+        let is_known = |name: &str| self.known.contains(&name) || self.passed_over.contains(&name);
+        for name in self.map.keys().filter(|name| !is_known(name)) {
+            let candidates: Vec<&str> = self.known.iter().chain(self.passed_over).copied().collect();
+            let nearest = nearest(name, &candidates).or_else(|| with_the_word(name, &candidates));
             let advice = match nearest {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None if self.known.is_empty() => "nothing can be sent here".to_owned(),
@@ -161,11 +199,11 @@ impl<'a> Fields<'a> {
 impl<'a> Json<'a> {
     /// Notes what is wrong with this value.
     pub fn refuse(&self, code: Code, detail: impl Into<String>) {
-        self.errors.borrow_mut().push(FieldError {
-            field: if self.path.is_empty() { "(body)".to_owned() } else { self.path.clone() },
-            code,
-            detail: detail.into(),
-        });
+        self.errors.borrow_mut().push(FieldError::new(self.place(), Refusal::new(code, detail)));
+    }
+
+    fn place(&self) -> &str {
+        if self.path.is_empty() { "(body)" } else { &self.path }
     }
 
     /// Notes the refusal, if it is one.
@@ -178,7 +216,7 @@ impl<'a> Json<'a> {
             Value::Null => "null".to_owned(),
             Value::Bool(value) => format!("the boolean {value}"),
             Value::Number(number) => format!("the number {}", shown(&number.to_string())),
-            Value::String(text) => format!("the text {}", shown(text)),
+            Value::String(text) => format!("the string {}", shown(text)),
             Value::Array(_) => "an array".to_owned(),
             Value::Object(_) => "an object".to_owned(),
         };
@@ -194,8 +232,16 @@ impl<'a> Json<'a> {
     /// Text, made into something.
     pub fn text<T>(&self, parse: impl FnOnce(&str) -> Result<T, Refusal>) -> Option<T> {
         match self.value {
-            Value::String(text) => self.check(parse(text)),
-            _ => self.wrong_type("a text"),
+            Value::String(text) => match parse(text) {
+                Ok(read) => Some(read),
+                Err(refusal) => {
+                    let received_number = (refusal.code == Code::NotE164).then(|| text.clone());
+                    let error = FieldError { received_number, ..FieldError::new(self.place(), refusal) };
+                    self.errors.borrow_mut().push(error);
+                    None
+                }
+            },
+            _ => self.wrong_type("a string"),
         }
     }
 
@@ -207,7 +253,7 @@ impl<'a> Json<'a> {
     /// A secret: its text is never repeated in an error.
     pub fn secret<T>(&self, parse: impl FnOnce(&str) -> Result<T, Refusal>) -> Option<T> {
         let Value::String(text) = self.value else {
-            self.refuse(Code::WrongType, "is not a text; expected a text");
+            self.refuse(Code::WrongType, "is not a string; expected a string");
             return None;
         };
         self.check(parse(text))
@@ -240,7 +286,8 @@ impl<'a> Json<'a> {
     /// An object.
     pub fn object<T>(&self, read: impl FnOnce(&mut Fields<'a>) -> Option<T>) -> Option<T> {
         let Value::Object(map) = self.value else { return self.wrong_type("an object") };
-        let mut fields = Fields { map, path: self.path.clone(), known: Vec::new(), errors: self.errors };
+        let mut fields =
+            Fields { map, path: self.path.clone(), known: Vec::new(), passed_over: &[], errors: self.errors };
         let outcome = read(&mut fields);
         fields.refuse_unknown();
         outcome
@@ -253,7 +300,9 @@ impl<'a> Json<'a> {
             .iter()
             .map(|(key, value)| {
                 let short: String = key.chars().take(64).collect();
-                let json = Json { value, path: format!("{}.{short}", self.path), errors: self.errors };
+                let is_plain = short.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+                let place = if is_plain { format!(".{short}") } else { format!("[{short:?}]") };
+                let json = Json { value, path: format!("{}{place}", self.path), errors: self.errors };
                 read(key, &json).map(|value| (key.clone(), value))
             })
             .collect();
@@ -287,6 +336,13 @@ pub fn nearest<'a>(sent: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(edits, _)| *edits <= limit)
         .min()
         .map(|(_, name)| name)
+}
+
+/// The one known name that has the sent name as a word of it, such as `number` for `phone_number`.
+fn with_the_word<'a>(sent: &str, known: &[&'a str]) -> Option<&'a str> {
+    let mut found = known.iter().filter(|name| name.split('_').any(|word| word == sent));
+    let first = found.next()?;
+    found.next().is_none().then_some(*first)
 }
 
 /// How many letters have to be changed, added, removed or swapped with their neighbour (optimal string alignment).
@@ -354,11 +410,11 @@ mod tests {
             json!({"enviroment": "live", "label": 7, "release_lock": null, "ring_timeout_s": 121, "tags": ["a", ""], "hours": []}),
             expect![[r"
                 validation_failed: 7 errors, in label, environment, release_lock, ring_timeout_s, tags[1], hours, enviroment; nothing was changed
-                  label wrong_type: is the number `7`; expected a text
-                  environment required: is missing
+                  label wrong_type: is the number `7`; expected a string
+                  environment required: is missing; it is one of sandbox, pre_release, live
                   release_lock required: cannot be cleared; send a value, or leave it out to keep it
                   ring_timeout_s invalid_value: is `121`; expected a whole number from 5 to 120
-                  tags[1] blank: is empty or only spaces; send a text, or null to clear the field
+                  tags[1] blank: is empty or only spaces; send some text
                   hours wrong_type: is an array; expected an object
                   enviroment unknown_field: there is no field `enviroment`; did you mean `environment`?
             "]],
@@ -393,5 +449,7 @@ mod tests {
         assert_eq!(nearest("lable", &known), Some("label"));
         assert_eq!(nearest("releaseLock", &known), Some("release_lock"));
         assert_eq!(nearest("colour", &known), None);
+        assert_eq!(with_the_word("lock", &known), Some("release_lock"));
+        assert_eq!(with_the_word("lock", &["a_lock", "b_lock"]), None);
     }
 }

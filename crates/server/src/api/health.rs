@@ -42,5 +42,6 @@ pub async fn ready(State(app): State<Shared>) -> Result<Response, Problem> {
 #[utoipa::path(get, path = "/metrics", tag = "Operation", responses((status = 200, description = "Figures", body = String, content_type = "application/openmetrics-text")), security(()))]
 pub async fn metrics(State(app): State<Shared>) -> Response {
     let content_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    app.gauges.refresh(&app).await;
     ([(CONTENT_TYPE, content_type)], app.metrics.text()).into_response()
 }

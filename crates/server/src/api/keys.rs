@@ -16,11 +16,11 @@ use super::body::{Body, Query};
 use super::endpoint::SecretOut;
 use super::error::Problem;
 use super::idempotency::{IdempotencyKey, answered};
-use super::json_answer;
 use super::list::{ListKey, Page, PageRequest};
 use super::path::Path;
 use super::router::Routes;
 use super::schema::{self, time, time_opt};
+use super::{json_answer, json_answer_tagged};
 use crate::actions::Caller;
 use crate::actions::keys::{
     ApiKey, KeyMade, NewKey, key_create, key_list, key_revoke, key_show, parse_role, role_text,
@@ -99,7 +99,7 @@ async fn create(
     params(("id" = schema::KeyId, Path, description = "The key.")),
     responses((status = 200, description = "The key", body = KeyOut)))]
 async fn show(State(app): State<Shared>, caller: Caller, Path(id): Path<KeyId>) -> Result<Response, Problem> {
-    Ok(json_answer(&KeyOut::from(&key_show(&app, &caller, id).await?)))
+    Ok(json_answer_tagged(&KeyOut::from(&key_show(&app, &caller, id).await?)))
 }
 
 /// Revoke an API key

@@ -2,7 +2,7 @@
 
 use domain::caller::{CallerRules, LIST_MAX};
 use domain::error::{Code, Refusal, shown};
-use domain::hours::{Day, HOLIDAYS_MAX, Holiday, Hours, Minute, RANGES_PER_DAY_MAX, Range};
+use domain::hours::{Day, HOLIDAYS_MAX, Holiday, Hours, Minute, RANGES_PER_DAY_MAX, Range, check_ranges};
 use domain::number::{Country, E164, LABEL_CHARS_MAX, parse_text};
 use jiff::civil::Date;
 use serde::Serialize;
@@ -42,7 +42,9 @@ pub fn hours(json: &Json<'_>, reading: &Reading<'_>) -> Option<Hours> {
             json.object(|fields| {
                 let week: Vec<Vec<Range>> = Day::ALL
                     .iter()
-                    .map(|day| fields.optional(day.as_str(), ranges).unwrap_or_default())
+                    .map(|day| {
+                        fields.optional(day.as_str(), |json| ranges(json, day.as_str())).unwrap_or_default()
+                    })
                     .collect();
                 <[Vec<Range>; 7]>::try_from(week).ok()
             })
@@ -54,21 +56,24 @@ pub fn hours(json: &Json<'_>, reading: &Reading<'_>) -> Option<Hours> {
     json.check(hours.check())
 }
 
-fn ranges(json: &Json<'_>) -> Option<Vec<Range>> {
-    json.array(RANGES_PER_DAY_MAX, |json| {
+/// The ranges of one day. They are checked here already, so that every bad day is told, and not only where all others are good.
+fn ranges(json: &Json<'_>, day: &str) -> Option<Vec<Range>> {
+    let mut ranges = json.array(RANGES_PER_DAY_MAX, |json| {
         json.object(|fields| {
             let from = fields.required("from", |json| json.text(Minute::parse));
             let to = fields.required("to", |json| json.text(Minute::parse));
             Some(Range { from: from?, to: to? })
         })
-    })
+    })?;
+    json.check(check_ranges(day, &mut ranges))?;
+    Some(ranges)
 }
 
 fn holiday(json: &Json<'_>) -> Option<Holiday> {
     json.object(|fields| {
         let date = fields.required("date", |json| json.text(parse_date));
         let name = fields.required("name", |json| json.text(|text| parse_text(text, LABEL_CHARS_MAX)));
-        let open = fields.optional("open", ranges);
+        let open = fields.optional("open", |json| ranges(json, "the holiday"));
         Some(Holiday { date: date?, name: name?, open: open.unwrap_or_default() })
     })
 }

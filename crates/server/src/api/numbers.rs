@@ -153,6 +153,22 @@ async fn patch(
         let hours = fields.patch("hours", |json| hours(json, &reading));
         let language = fields.patch("language", |json| json.text(Language::parse));
         let time_zone = fields.patch("time_zone", |json| json.text(Zone::parse));
+        fields.refuse_shown(
+            &[
+                "id",
+                "phone_number",
+                "country",
+                "type",
+                "capabilities",
+                "source",
+                "status",
+                "assignment",
+                "monthly_price",
+                "created_at",
+                "updated_at",
+            ],
+            "it follows from what is done: assign with PUT …/assignment, give back with POST …/release",
+        );
         Some(NumberPatch {
             label,
             tags,

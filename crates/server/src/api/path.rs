@@ -23,7 +23,10 @@ async fn parameters(parts: &mut Parts, state: &Shared) -> Result<Vec<String>, Pr
 }
 
 fn parse<T: FromStr<Err = Refusal>>(text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|refusal: Refusal| Problem::new(Code::NotFound, refusal.detail))
+    text.parse().map_err(|refusal: Refusal| Problem {
+        received_number: (refusal.code == Code::NotE164).then(|| text.to_owned()),
+        ..Problem::new(Code::NotFound, refusal.detail)
+    })
 }
 
 impl<T: FromStr<Err = Refusal> + Send> FromRequestParts<Shared> for Path<T> {

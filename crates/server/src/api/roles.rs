@@ -132,14 +132,16 @@ async fn patch(
 ///
 /// Only where no key has it any more.
 #[utoipa::path(delete, path = "/v1/roles/{id}", tag = "Keys", operation_id = "role_delete",
-    params(("id" = schema::RoleId, Path, description = "The role.")),
+    params(("id" = schema::RoleId, Path, description = "The role."),
+        ("If-Match" = Option<String>, Header, description = "Delete it only if it is still what you have seen: its `ETag`.")),
     responses((status = 204, description = "It is gone")))]
 async fn delete(
     State(app): State<Shared>,
     caller: Caller,
     Path(id): Path<RoleId>,
+    if_match: IfMatch,
 ) -> Result<Response, Problem> {
-    role_delete(&app, &caller, id).await?;
+    role_delete(&app, &caller, id, if_match).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -232,6 +232,7 @@ fn document_errors(operation: &mut Operation, codes: &[Code]) {
 
 async fn no_such_route(uri: Uri) -> Problem {
     let advice = match nearest_collection(uri.path()) {
+        _ if uri.path().ends_with('/') => "leave out the slash at the end".to_owned(),
         Some(collection) => format!("did you mean /v1/{collection}?"),
         None => "the reference under /docs lists what there is".to_owned(),
     };
@@ -252,7 +253,8 @@ fn nearest_collection(path: &str) -> Option<&'static str> {
     nearest(asked, &known)
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Problem {
+/// The answer to a method that an address does not take.
+pub async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
         Code::MethodNotAllowed,
         format!(

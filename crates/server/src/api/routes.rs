@@ -196,7 +196,7 @@ pub(super) fn time_parse(text: &str) -> Result<Timestamp, Refusal> {
     text.parse().map_err(|_| {
         Refusal::new(
             Code::InvalidValue,
-            format!("{} is no moment; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z", shown(text)),
+            format!("{} is not a time; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z", shown(text)),
         )
     })
 }

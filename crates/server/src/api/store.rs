@@ -202,8 +202,12 @@ fn type_and_area_code(
     let area_code = fields.optional("area_code", |json| {
         json.text(|text| match country {
             Some(country) => AreaCode::parse(text, country).map(Some),
-            // The country is refused or missing already; what an area code means there cannot be said.
-            None => Ok(None),
+            // The country is refused or missing already; what an area code means there cannot be said, only what it never is.
+            None if text.bytes().all(|b| b.is_ascii_digit()) => Ok(None),
+            None => Err(Refusal::new(
+                Code::BadAreaCode,
+                format!("{} is no area code of any country; send digits only, such as 415", shown(text)),
+            )),
         })
     });
     (number_type, area_code.flatten())

@@ -16,7 +16,6 @@ use super::body::{Body, MaybeBody, Query};
 use super::error::Problem;
 use super::fields::Json;
 use super::idempotency::{IdempotencyKey, answered};
-use super::json_answer;
 use super::list::{ListKey, Page, PageRequest};
 use super::path::{Path, Path2};
 use super::router::Routes;
@@ -25,6 +24,7 @@ use super::version_shapes::{
     DeployedOut, DeploymentOut, DeploymentsOut, PreviewOut, PromoteIn, PublishIn, RollbackIn,
     VersionContentOut, VersionOut,
 };
+use super::{json_answer, json_answer_tagged};
 use crate::actions::versions::{self, Deployed, Deployment, Version};
 use crate::actions::{Caller, IfMatch};
 use crate::app::Shared;
@@ -224,7 +224,7 @@ pub async fn find(
     Path2(agent, VersionNumber(number)): Path2<AgentId, VersionNumber>,
 ) -> Result<Response, Problem> {
     let found = versions::version_find(&app, &caller, agent, number).await?;
-    Ok(json_answer(&VersionContentOut::from(&found)))
+    Ok(json_answer_tagged(&VersionContentOut::from(&found)))
 }
 
 /// List an agent's deployments

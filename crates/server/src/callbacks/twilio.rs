@@ -21,7 +21,6 @@ use carriers::twilio::signature::{Algorithm, SETTINGS_HEADER, SIGNATURE_HEADER, 
 use domain::call::{CARRIER_CALL_ID_BYTES_MAX, Ingress};
 use domain::error::{Code, Refusal, shown};
 use domain::fallback::MESSAGE_DEFAULT;
-use domain::id::RequestId;
 use domain::number::E164;
 use domain::route::row::CallbackToken;
 use domain::route::{Found, RouteTable};
@@ -35,7 +34,7 @@ use tracing::{error, warn};
 use self::hops::Hops;
 use super::form::{BODY_BYTES_MAX, Form};
 use super::recent::CallIds;
-use crate::api::{PROBLEM_JSON, Problem, wait_where_over};
+use crate::api::{Problem, wait_where_over};
 use crate::app::Shared;
 use crate::twiml::Document;
 
@@ -54,6 +53,7 @@ pub(crate) struct Twilio {
     ids: CallIds,
     hops: Hops,
     answers: Family<AnswerLabels, Counter>,
+    asks: Family<AskLabels, Counter>,
 }
 
 struct Account {
@@ -65,6 +65,12 @@ struct Account {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     callback: &'static str,
+    outcome: &'static str,
+}
+
+/// What came of asking a team's server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AskLabels {
     outcome: &'static str,
 }
 
@@ -88,6 +94,8 @@ pub(super) fn router(app: &Shared) -> Router {
     });
     let answers = Family::default();
     app.metrics.register("callbacks", "Callbacks of carriers, by what came of them", answers.clone());
+    let asks = Family::default();
+    app.metrics.register("webhook_asks", "Questions to teams' servers, by what came of them", asks.clone());
     let twilio = Arc::new(Twilio {
         account,
         base: app.config.public_base().unwrap_or_default(),
@@ -95,6 +103,7 @@ pub(super) fn router(app: &Shared) -> Router {
         hops: Hops::default(),
         app: app.clone(),
         answers,
+        asks,
     });
     let (for_voice, for_after, for_status) = (twilio.clone(), twilio.clone(), twilio);
     Router::new()
@@ -249,14 +258,8 @@ impl Twilio {
     }
 
     fn refuse(&self, callback: &'static str, problem: Problem) -> Response {
-        let code = problem.code;
-        self.count(callback, code.as_str());
-        let request_id = RequestId::new(self.app.clock.now(), self.app.random.bits());
-        let headers = (*problem.headers).clone();
-        let body = serde_json::to_string(&problem.body(request_id.to_string()))
-            .expect("our own types always serialise");
-        let status = StatusCode::from_u16(code.http_status()).expect("a test checks the table");
-        (status, headers, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response()
+        self.count(callback, problem.code.as_str());
+        problem.into_response()
     }
 
     fn count(&self, callback: &'static str, outcome: &'static str) {

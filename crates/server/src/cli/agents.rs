@@ -330,7 +330,13 @@ fn say_deployed(value: &Value, json: bool) {
 fn preview_text(value: &Value) -> String {
     let list = |path: &str| value.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
     let (from, to) = (field(value, "from_version"), field(value, "to_version"));
-    let mut lines = vec![format!("{}: version {from} → {to}", field(value, "to"))];
+    let named = |version: String, none: &str| match version.parse::<u32>() {
+        Ok(version) => format!("version {version}"),
+        Err(_) => none.to_owned(),
+    };
+    // What has no number yet is the draft, which gets one when it is published.
+    let (from, to) = (named(from, "nothing"), named(to, "the draft"));
+    let mut lines = vec![format!("{}: {from} → {to}", field(value, "to"))];
     for change in list("/changes/differences") {
         lines.push(format!(
             "  {}: {} → {}",
@@ -504,6 +510,33 @@ pub(super) async fn agent_id(remote: &Remote, text: &str) -> Result<String, Fail
     }
     let listed = remote.list(&["agents"], &[], NAMED_AGENTS_MAX).await?;
     named(&listed.data, text, "agent", "switchboard agents list")
+}
+
+/// Puts the names that people know beside the ids of agents and variants in a list: `agent` and `variant`. `place` is the field that
+/// holds the ids, or empty where they stand in the row itself. Where names cannot be read, the ids stay.
+pub(super) async fn name_agents(remote: &Remote, data: &mut [Value], place: &str) {
+    fn ids<'a>(row: &'a Value, place: &str) -> &'a Value {
+        if place.is_empty() { row } else { &row[place] }
+    }
+    if data.iter().all(|row| ids(row, place)["agent_id"].is_null()) {
+        return;
+    }
+    let Ok(agents) = remote.list(&["agents"], &[], NAMED_AGENTS_MAX).await else { return };
+    let named = |list: &Value, id: &Value| {
+        list.as_array()?.iter().find(|one| one["id"] == *id).map(|one| one["name"].clone())
+    };
+    let agents = Value::Array(agents.data);
+    for row in data {
+        let (agent, variant) = (ids(row, place)["agent_id"].clone(), ids(row, place)["variant_id"].clone());
+        let known = agents.as_array().and_then(|all| all.iter().find(|one| one["id"] == agent));
+        let variants = known.map_or(&Value::Null, |agent| &agent["variants"]);
+        let (agent, variant) =
+            (named(&agents, &agent).unwrap_or(agent), named(variants, &variant).unwrap_or(variant));
+        if let Some(row) = row.as_object_mut() {
+            row.insert("agent".to_owned(), agent);
+            row.insert("variant".to_owned(), variant);
+        }
+    }
 }
 
 /// A variant's id, from its id or from its name.

@@ -2,10 +2,14 @@
 
 use serde_json::Value;
 
-use super::agents::agent_id;
+use super::agents::{agent_id, name_agents};
 use super::client::{Failure, RemoteArgs, note_more};
 use super::route::decision_text;
-use super::text::{say, say_json, sheet, table_of};
+use super::text::{field, say, say_json, sheet_from, table, table_of};
+
+/// What is read first of a call; the rest follows.
+const SHOWN_FIRST: &[&str] =
+    &["from", "to", "status", "outcome", "agent", "variant", "started_at", "answered_at", "ended_at", "id"];
 
 /// List and show calls
 #[derive(Debug, clap::Args)]
@@ -74,11 +78,12 @@ impl CallsArgs {
                 .into_iter()
                 .filter_map(|(name, value)| Some((name, value?)))
                 .collect();
-                let listed = remote.list(&["calls"], &query, limit).await?;
+                let mut listed = remote.list(&["calls"], &query, limit).await?;
                 note_more(&listed);
                 if self.remote.json {
                     say_json(&listed.json());
                 } else {
+                    name_agents(&remote, &mut listed.data, "").await;
                     say(&table_of(
                         &listed.data,
                         &[
@@ -88,7 +93,7 @@ impl CallsArgs {
                             ("Status", "status"),
                             ("Outcome", "outcome"),
                             ("Environment", "environment"),
-                            ("Agent", "agent_id"),
+                            ("Agent", "agent"),
                             ("Id", "id"),
                         ],
                     ));
@@ -103,13 +108,83 @@ impl CallsArgs {
                 // The decision is told as a story, and the rest field by field.
                 let decision = value.as_object_mut().and_then(|call| call.remove("decision"));
                 let steps = value.as_object_mut().and_then(|call| call.remove("steps"));
-                say(&sheet(&value));
+                let asked = value.as_object_mut().and_then(|call| call.remove("asked"));
+                let timeline = value.as_object_mut().and_then(|call| call.remove("timeline"));
+                let mut rows = [value];
+                name_agents(&remote, &mut rows, "").await;
+                say(&sheet_from(&rows[0], SHOWN_FIRST));
+                say("");
+                say(&timeline_text(&timeline.unwrap_or(Value::Null)));
                 if let Some(decision) = decision {
                     say("");
                     say(&decision_text(&decision, steps.as_ref().unwrap_or(&Value::Null)));
                 }
+                if let Some(asked) = asked.filter(|asked| !asked.is_null()) {
+                    say("");
+                    say(&asked_text(&asked));
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// What happened, a line each.
+fn timeline_text(timeline: &Value) -> String {
+    const WORDS: &[&str] =
+        &["told", "type", "address", "origin", "result", "CallStatus", "DialCallStatus", "fault"];
+    let rows: Vec<Vec<String>> = timeline
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|event| {
+            let detail = &event["detail"];
+            let known = WORDS.iter().filter(|name| detail.get(**name).is_some_and(Value::is_string));
+            let told: Vec<String> = known.map(|name| field(detail, name)).collect();
+            vec![field(event, "at"), field(event, "kind"), told.join(" ")]
+        })
+        .collect();
+    if rows.is_empty() {
+        "Nothing is known to have happened.".to_owned()
+    } else {
+        table(&["At", "What", ""], &rows)
+    }
+}
+
+/// What the team's server said, in one line.
+fn asked_text(asked: &Value) -> String {
+    let (url, took) = (field(asked, "webhook_url"), field(asked, "took_ms"));
+    match asked.get("fault").filter(|fault| !fault.is_null()) {
+        Some(_) => {
+            format!("{url} was asked and gave no usable answer ({took} ms): {}", field(asked, "fault"))
+        }
+        None => format!("{url} was asked and answered ({took} ms): {}", field(asked, "answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{asked_text, timeline_text};
+
+    #[test]
+    fn a_timeline_is_a_line_for_each_event() {
+        let timeline = json!([
+            {"at": "2026-11-22T02:28:32.000Z", "kind": "decided", "detail": {"told": "connect", "type": "phone", "address": "+1"}},
+            {"at": "2026-11-22T02:28:33.000Z", "kind": "status", "detail": {"CallStatus": "completed", "SequenceNumber": "0"}},
+        ]);
+        let text = timeline_text(&timeline);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.contains("decided  connect phone +1") && text.ends_with("status   completed"), "{text}");
+    }
+
+    #[test]
+    fn a_server_that_failed_is_told_with_its_fault() {
+        let asked = json!({"webhook_url": "https://team.example/r", "fault": "it broke", "answer": null, "took_ms": 7});
+        assert_eq!(
+            asked_text(&asked),
+            "https://team.example/r was asked and gave no usable answer (7 ms): it broke"
+        );
     }
 }

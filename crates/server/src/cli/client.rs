@@ -288,11 +288,9 @@ fn problem_text(problem: &Value) -> String {
     if !detail.is_empty() && detail != title {
         let _ = write!(out, "\n  {detail}");
     }
-    for error in errors {
-        let told = text(error, "detail");
-        if told != detail {
-            let _ = write!(out, "\n  {}: {told}", text(error, "field"));
-        }
+    // The detail of a problem with one error names its field and says the same.
+    for error in errors.iter().filter(|_| errors.len() > 1) {
+        let _ = write!(out, "\n  {}: {}", text(error, "field"), text(error, "detail"));
     }
     if let Some(known) = domain::error::Code::ALL.iter().find(|known| known.as_str() == code) {
         let _ = write!(out, "\n  → {}", known.advice());
@@ -363,5 +361,10 @@ mod tests {
               → See `errors`: one entry for each field.
               request req_1"]]
         .assert_eq(&problem_text(&problem));
+        let one = serde_json::json!({
+            "code": "blank", "title": "The value is empty or only spaces", "status": 422, "detail": "label: is empty",
+            "errors": [{"field": "label", "code": "blank", "detail": "is empty"}], "request_id": "req_1",
+        });
+        assert_eq!(problem_text(&one).matches("is empty").count(), 2, "once in the title: {one}");
     }
 }

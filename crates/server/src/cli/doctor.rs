@@ -125,7 +125,14 @@ fn data_folder(folder: &Path) -> Finding {
     const WHAT: &str = "data folder";
     let shown = folder.display();
     if !folder.exists() {
-        return Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it"));
+        return match not_makable(folder) {
+            None => Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
+            Some(why) => Finding::fail(
+                WHAT,
+                format!("{shown} is not there, and the first start cannot make it: {why}"),
+                "let the user that runs Switchboard own the folder above it, or set data_dir",
+            ),
+        };
     }
     let probe = folder.join(format!(".doctor-{}", std::process::id()));
     let tried = fs::write(&probe, b"a probe of `switchboard doctor`").and_then(|()| fs::remove_file(&probe));
@@ -144,6 +151,18 @@ fn data_folder(folder: &Path) -> Finding {
         ),
         _ => Finding::ok(WHAT, format!("{shown} can be written")),
     }
+}
+
+/// Why a folder or file cannot be made, as far as a trial beside it tells: in the nearest folder above it that is there.
+fn not_makable(path: &Path) -> Option<String> {
+    let above = path
+        .ancestors()
+        .skip(1)
+        .map(|part| if part.as_os_str().is_empty() { Path::new(".") } else { part })
+        .find(|part| part.exists())?;
+    let probe = above.join(format!(".doctor-{}", std::process::id()));
+    let tried = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe));
+    tried.err().map(|error| format!("{}: {error}", above.display()))
 }
 
 fn free_space(folder: &Path) -> Finding {
@@ -264,9 +283,22 @@ async fn key_file(path: &Path, database: Option<&Database>) -> Finding {
     };
     match (Keyring::load(path), recorded) {
         (Err(error), _) => {
-            Finding::fail(WHAT, error.to_string(), "fix the file, or restore it from where you keep its copy")
+            let is_open = fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0);
+            let mend = if is_open {
+                format!("chmod 600 {shown}")
+            } else {
+                "fix the file, or restore it from where you keep its copy".to_owned()
+            };
+            Finding::fail(WHAT, error.to_string(), mend)
         }
-        (Ok(None), None) => Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
+        (Ok(None), None) => match not_makable(path) {
+            None => Finding::ok(WHAT, format!("{shown} is not there yet; the first start makes it")),
+            Some(why) => Finding::fail(
+                WHAT,
+                format!("{shown} is not there, and the first start cannot make it: {why}"),
+                "set encryption_key_file to a place that the user of Switchboard can write",
+            ),
+        },
         (Ok(None), Some(expected)) => Finding::fail(
             WHAT,
             format!("{shown} is missing, and the database's secrets are sealed with the key {expected}"),
@@ -340,7 +372,11 @@ async fn supply(config: &Config) -> Finding {
     let store = match Store::open(config, &Keyring::from_bytes(&[0; 32])) {
         Ok(Some(store)) => store,
         Ok(None) => {
-            return Finding::warn(WHAT, "there is no supply, so nothing can be bought", "set store.supply");
+            return Finding::warn(
+                WHAT,
+                "there is no supply, so nothing can be bought",
+                "set store.supply to \"twilio\", or to \"demo\" to try it out",
+            );
         }
         Err(error) => return Finding::fail(WHAT, error.to_string(), "fix the setting that it names"),
     };

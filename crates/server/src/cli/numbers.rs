@@ -5,14 +5,16 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use domain::error::Refusal;
+use domain::number::{E164, NumberType};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Map, Value, json};
 
-use super::agents::{agent_id, variant_id};
+use super::agents::{agent_id, name_agents, variant_id};
 use super::client::{Failure, Remote, RemoteArgs, note_more};
-use super::text::{field, note, say, say_json, sheet, table_of, visible};
+use super::text::{field, note, say, say_json, sheet, sheet_from, table_of, visible};
 
 /// How many numbers are listed unless told otherwise.
 const LIST_LIMIT: usize = 200;
@@ -26,11 +28,15 @@ const LIST_COLUMNS: &[(&str, &str)] = &[
     ("Source", "source"),
     ("Status", "status"),
     ("Environment", "assignment.environment"),
-    ("Agent", "assignment.agent_id"),
-    ("Variant", "assignment.variant_id"),
+    ("Agent", "agent"),
+    ("Variant", "variant"),
     ("Label", "label"),
     ("Id", "id"),
 ];
+
+/// What is read first of a number; the rest follows.
+const SHOWN_FIRST: &[&str] =
+    &["phone_number", "status", "status_reason", "agent", "variant", "assignment", "label", "tags", "id"];
 
 /// Find, buy, assign and release numbers
 #[derive(Debug, clap::Args)]
@@ -56,11 +62,11 @@ enum NumbersCommand {
     /// Show one number
     #[command(after_help = "Example:\n  switchboard numbers show +14155550101")]
     Show(OneNumber),
-    /// Buy one number: a quote of the search, or one that is chosen by country
+    /// Buy one number: one of the search, or one that is chosen by country
     #[command(
         after_help = "The purchase happens at most once, whatever fails: the Idempotency-Key that is printed belongs to it. When in doubt, run the \
-                      same command again with that --idempotency-key and see the same purchase.\n\n\
-                      Examples:\n  switchboard numbers buy QUOTE_ID --label Reception\n  \
+                      same command again with that --idempotency-key (and with the printed quote instead of the number) and see the same purchase.\n\n\
+                      Examples:\n  switchboard numbers buy +14155550186 --label Reception\n  \
                       switchboard numbers buy --country US --area-code 415 --max-monthly-price 2.00\n  \
                       switchboard numbers buy --country FR --max-monthly-price 2.00 --agent Support --environment live"
     )]
@@ -145,7 +151,7 @@ struct SearchArgs {
     /// Digits anywhere in the number
     #[arg(long)]
     digits: Option<String>,
-    /// local, mobile or toll_free
+    /// local, mobile, national or toll_free
     #[arg(long = "type")]
     number_type: Option<String>,
     /// What it must be able to do, with commas between: voice,sms
@@ -158,13 +164,13 @@ struct SearchArgs {
 
 #[derive(Debug, clap::Args)]
 struct BuyArgs {
-    /// A quote_id of the search
-    #[arg(required_unless_present = "country", conflicts_with = "country")]
+    /// The number itself, as the search shows it, or a quote_id of it; without one, give --country
+    #[arg(value_name = "NUMBER", required_unless_present = "country", conflicts_with = "country")]
     quote: Option<String>,
     /// Choose any number of this country
     #[arg(long)]
     country: Option<String>,
-    /// Of this type: local, mobile or toll_free
+    /// Of this type: local, mobile, national or toll_free
     #[arg(long = "type", requires = "country")]
     number_type: Option<String>,
     /// With this area code
@@ -248,7 +254,13 @@ impl NumbersArgs {
             NumbersCommand::Search(args) => search(&remote, args, json).await,
             NumbersCommand::Show(OneNumber { number }) => {
                 let value = remote.read(&["numbers", &number], &[]).await?;
-                say_value(&value, json);
+                if json {
+                    say_json(&value);
+                    return Ok(());
+                }
+                let mut rows = [value];
+                name_agents(&remote, &mut rows, "assignment").await;
+                say(&sheet_from(&rows[0], SHOWN_FIRST));
                 Ok(())
             }
             NumbersCommand::Buy(args) => buy(&remote, args, json).await,
@@ -304,11 +316,12 @@ async fn list(remote: &Remote, args: ListArgs, json: bool) -> Result<(), Failure
     if args.unassigned {
         query.push(("unassigned", "true".to_owned()));
     }
-    let listed = remote.list(&["numbers"], &query, args.limit).await?;
+    let mut listed = remote.list(&["numbers"], &query, args.limit).await?;
     note_more(&listed);
     if json {
         say_json(&listed.json());
     } else {
+        name_agents(remote, &mut listed.data, "assignment").await;
         say(&table_of(&listed.data, LIST_COLUMNS));
     }
     Ok(())
@@ -346,11 +359,13 @@ async fn search(remote: &Remote, args: SearchArgs, json: bool) -> Result<(), Fai
             ("Can", "capabilities"),
             ("A month", "monthly_price"),
             ("Once", "setup_price"),
-            ("Quote", "quote_id"),
         ],
     ));
     let until = data.first().map(|first| field(first, "quote_expires_at")).unwrap_or_default();
-    note(&format!("Buy one with: switchboard numbers buy QUOTE (good until {until})"));
+    let first = data.first().map(|first| field(first, "phone_number")).unwrap_or_default();
+    note(&format!(
+        "Buy one with: switchboard numbers buy {first} (these prices are good until {until}; --json shows the quotes)"
+    ));
     Ok(())
 }
 
@@ -361,7 +376,22 @@ async fn buy(remote: &Remote, args: BuyArgs, json: bool) -> Result<(), Failure> 
             body.insert(name.to_owned(), Value::String(value));
         }
     };
-    put("quote_id", args.quote);
+    let quote = match args.quote {
+        Some(number) if number.starts_with('+') && args.idempotency_key.is_some() => {
+            return Err(Failure::Usage(
+                "an earlier purchase is seen again with the quote that was printed with its key, not with the number"
+                    .to_owned(),
+            ));
+        }
+        Some(number) if number.starts_with('+') => {
+            let quote = quote_of(remote, &number).await?;
+            // A later search would give another quote, and the key belongs to this one.
+            note(&format!("Quote: {quote}"));
+            Some(quote)
+        }
+        quote => quote,
+    };
+    put("quote_id", quote);
     put("country", args.country);
     put("type", args.number_type);
     put("area_code", args.area_code);
@@ -408,6 +438,34 @@ async fn buy(remote: &Remote, args: BuyArgs, json: bool) -> Result<(), Failure> 
             Ok(())
         }
     }
+}
+
+/// The quote of one exact number, from a search for its digits.
+async fn quote_of(remote: &Remote, number: &str) -> Result<String, Failure> {
+    let parsed: E164 = number.parse().map_err(|refusal: Refusal| Failure::Usage(refusal.detail))?;
+    let country = parsed.country().ok_or_else(|| {
+        Failure::Usage(format!("{parsed} belongs to no one country; buy it by the quote_id of a search"))
+    })?;
+    // Searches take up to 12 digits, anywhere in the number.
+    let digits = parsed.digits().to_string();
+    let last: String = digits.chars().skip(digits.len().saturating_sub(7)).collect();
+    for number_type in NumberType::ALL {
+        let query = [
+            ("country", country.to_string()),
+            ("type", number_type.as_str().to_owned()),
+            ("digits", last.clone()),
+            ("limit", "50".to_owned()),
+        ];
+        // What is not sold there at all is not where the number is.
+        let Ok(found) = remote.read(&["store", "numbers"], &query).await else { continue };
+        let offers = found.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if let Some(offer) = offers.iter().find(|offer| field(offer, "phone_number") == parsed.to_string()) {
+            return Ok(offer["quote_id"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    Err(Failure::Refused(format!(
+        "{parsed} is not on sale now; see `switchboard numbers search --country {country}`"
+    )))
 }
 
 /// Waits until a purchase is decided, or our patience ends; then the number is as it was last seen.

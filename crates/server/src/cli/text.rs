@@ -102,6 +102,25 @@ pub(super) fn table_of(data: &[Value], columns: &[(&str, &str)]) -> String {
     table(&headings, &rows)
 }
 
+/// The same, with what matters most in front, in this order.
+pub(super) fn sheet_from(value: &Value, first: &[&str]) -> String {
+    let Value::Object(object) = value else { return sheet(value) };
+    let mut rest = object.clone();
+    let mut parts = Vec::new();
+    let width = first.iter().map(|name| name.len()).max().unwrap_or(0);
+    for name in first {
+        match rest.remove(*name) {
+            Some(value @ (Value::Object(_) | Value::Array(_))) => {
+                parts.push(sheet(&serde_json::json!({ *name: value })));
+            }
+            Some(value) => parts.push(format!("{name:width$}  {}", shown(&value))),
+            None => {}
+        }
+    }
+    parts.push(sheet(&Value::Object(rest)));
+    parts.join("\n")
+}
+
 /// One answer as lines of name and value; what stands for itself in nested objects is indented.
 pub(super) fn sheet(value: &Value) -> String {
     let mut lines = Vec::new();
@@ -165,6 +184,19 @@ mod tests {
             ],
         ));
         assert_eq!(table_of(&[], &[("Number", "phone_number")]), "None.");
+    }
+
+    #[test]
+    fn a_sheet_begins_with_what_matters() {
+        let value =
+            json!({"a": 1, "id": "num_1", "phone_number": "+1", "assignment": {"environment": "live"}});
+        expect![[r"
+            phone_number  +1
+            assignment
+              environment  live
+            id            num_1
+            a  1"]]
+        .assert_eq(&sheet_from(&value, &["phone_number", "assignment", "id", "missing"]));
     }
 
     #[test]

@@ -70,9 +70,9 @@ pub enum Fault {
     /// The address may not be reached.
     #[error("the webhook's address is refused: {0}")]
     NotAllowed(Code),
-    /// It could not be reached, or broke off.
-    #[error("the team's server could not be reached")]
-    Unreachable,
+    /// It could not be reached, or broke off; why, in words of ours.
+    #[error("the team's server could not be reached: {0}")]
+    Unreachable(&'static str),
     /// It took too long.
     #[error("the team's server did not answer within {} s", ASK_LIMIT.as_secs())]
     TooSlow,
@@ -85,6 +85,20 @@ pub enum Fault {
     /// Its answer makes no sense.
     #[error("the answer cannot be used: {0}")]
     Senseless(String),
+}
+
+impl Fault {
+    /// One word for it, as it is counted.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Fault::NotAllowed(_) => "not_allowed",
+            Fault::Unreachable(_) => "unreachable",
+            Fault::TooSlow => "too_slow",
+            Fault::Status(_) => "http_status",
+            Fault::TooLarge => "too_large",
+            Fault::Senseless(_) => "unusable",
+        }
+    }
 }
 
 /// Asks. Takes at most [`ASK_LIMIT`].
@@ -125,7 +139,9 @@ async fn exchange(
     }
     let body = read_body(response, ANSWER_BYTES_MAX).await.map_err(|error| match error {
         carriers::http::BodyError::TooLarge => Fault::TooLarge,
-        carriers::http::BodyError::Broken(_) => Fault::Unreachable,
+        carriers::http::BodyError::Broken(_) => {
+            Fault::Unreachable("it broke off in the middle of its answer")
+        }
     })?;
     read_answer(egress, &body)
 }
@@ -134,10 +150,26 @@ fn fault(error: reqwest::Error) -> Fault {
     if error.is_timeout() {
         return Fault::TooSlow;
     }
-    if without_url(error).contains(Code::AddressNotAllowed.as_str()) {
+    let is_connect = error.is_connect();
+    let text = without_url(error).to_lowercase();
+    if text.contains(Code::AddressNotAllowed.as_str()) {
         return Fault::NotAllowed(Code::AddressNotAllowed);
     }
-    Fault::Unreachable
+    // The libraries' words name systems and files; a few of ours say what people can act on.
+    let found = [
+        ("dns", "its name does not resolve"),
+        ("lookup", "its name does not resolve"),
+        ("certificate", "its TLS certificate is not accepted"),
+        ("refused", "it refuses connections"),
+        ("tls", "no TLS connection came about"),
+    ]
+    .into_iter()
+    .find(|(word, _)| text.contains(word));
+    Fault::Unreachable(match found {
+        Some((_, why)) => why,
+        None if is_connect => "no connection came about",
+        None => "the connection broke off before it answered",
+    })
 }
 
 #[derive(Deserialize)]
@@ -255,6 +287,15 @@ fn message_read(message: String) -> Result<String, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_refuses_connections_is_told_apart() {
+        // Bound and let go of: nobody listens there now.
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let error = client.post(format!("http://127.0.0.1:{port}/")).send().await.unwrap_err();
+        assert_eq!(fault(error), Fault::Unreachable("it refuses connections"));
+    }
 
     #[test]
     fn answers_are_read_strictly() {

@@ -304,7 +304,7 @@ async fn what_cannot_be_meant_is_refused(node: Arc<Node>) {
             },
             {
               "code": "required",
-              "detail": "is missing",
+              "detail": "is missing; expected wss://host/path",
               "field": "draft.endpoint.url"
             },
             {

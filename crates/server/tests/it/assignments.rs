@@ -12,6 +12,7 @@ on_both_engines!(a_number_reaches_its_agent_only_where_it_is_published);
 on_sqlite!(
     a_number_in_use_is_not_given_back,
     a_number_is_bought_for_an_agent,
+    the_advice_leads_to_the_assignment,
     fallbacks_do_not_go_in_circles,
     a_fallback_that_names_a_number_before_it_is_ours
 );
@@ -37,8 +38,14 @@ async fn a_number_reaches_its_agent_only_where_it_is_published(node: Arc<Node>) 
         409
         {
           "code": "not_published",
-          "detail": "the agent runs nothing in sandbox; publish it there first with POST /v1/agents/{id}/publish",
-          "errors": [],
+          "detail": "environment: the agent runs nothing in sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+          "errors": [
+            {
+              "code": "not_published",
+              "detail": "the agent runs nothing in sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+              "field": "environment"
+            }
+          ],
           "request_id": "req_…",
           "status": 409,
           "title": "The agent runs nothing in that environment",
@@ -82,6 +89,39 @@ async fn a_number_reaches_its_agent_only_where_it_is_published(node: Arc<Node>) 
     let freed = node.delete(&path).await;
     assert_eq!((freed.status, &freed.json()["assignment"]), (200, &Value::Null));
     assert_eq!(node.delete(&path).await.status, 200, "doing it again changes nothing");
+}
+
+/// Each step that the refusal names is taken, and then the number is assigned: for an agent that runs nowhere, and for a variant
+/// that only the draft has.
+async fn the_advice_leads_to_the_assignment(node: Arc<Node>) {
+    let (number, agent) = (node.buy("US").await, agent(&node, "Support").await);
+    let path = format!("/v1/numbers/{}/assignment", number["id"].as_str().unwrap());
+    for variant in [None, Some("Lyon")] {
+        let variant_id = match variant {
+            None => Value::Null,
+            Some(name) => {
+                let made = node.post(&format!("/v1/agents/{agent}/variants"), json!({"name": name})).await;
+                made.json()["id"].clone()
+            }
+        };
+        let wanted = json!({"agent_id": agent, "environment": "live", "variant_id": variant_id});
+        let refused = node.put(&path, wanted.clone()).await;
+        let field = if variant.is_some() { "variant_id" } else { "environment" };
+        assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (409, &json!(field)));
+        let advice = refused.json()["detail"].as_str().unwrap().to_owned();
+        let steps: Vec<&str> = advice.split(" with POST ").skip(1).collect();
+        assert_eq!(steps.len(), 3, "{advice}");
+        for step in steps {
+            let step = step.split(", then").next().unwrap();
+            let (address, body) = step.split_once(' ').unwrap_or((step, ""));
+            let body = (!body.is_empty()).then(|| serde_json::from_str(body).unwrap());
+            let done = node.send(Method::POST, address, body).await;
+            assert!(done.status < 300, "{step}: {}", done.text);
+            assert!(!done.text.contains("\"changed\":false"), "{step} changes nothing: {}", done.text);
+        }
+        let assigned = node.put(&path, wanted).await;
+        assert_eq!(assigned.status, 200, "{}", assigned.text);
+    }
 }
 
 async fn a_number_in_use_is_not_given_back(node: Arc<Node>) {

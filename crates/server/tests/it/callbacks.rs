@@ -110,8 +110,8 @@ async fn what_is_not_genuine_is_refused_and_leaves_no_trace() {
     no_call.retain(|(name, _)| *name != "CallSid");
     check("no CallSid", signed(&path, &no_call, TOKEN).body(body_of(&no_call)).unwrap(), 400, "invalid_form")
         .await;
-    check("GET", Request::builder().method(Method::GET).uri(&path).body(Body::empty()).unwrap(), 405, "")
-        .await;
+    let get = Request::builder().method(Method::GET).uri(&path).body(Body::empty()).unwrap();
+    check("GET", get, 405, "method_not_allowed").await;
     for kind in ["multipart/form-data; boundary=x", "application/json", "text/plain", ""] {
         let request = Request::post(&path).header("content-type", kind).body(body()).unwrap();
         check(kind, request, 415, "unsupported_media_type").await;

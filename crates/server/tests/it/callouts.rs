@@ -46,8 +46,14 @@ async fn callouts_come_and_go_with_what_is_there(node: Arc<Node>) {
         409
         {
           "code": "variant_not_published",
-          "detail": "the variant `Paris` is not published to sandbox; publish first, with POST /v1/agents/{id}/publish, then assign it",
-          "errors": [],
+          "detail": "variant_id: the variant `Paris` is not published to sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+          "errors": [
+            {
+              "code": "variant_not_published",
+              "detail": "the variant `Paris` is not published to sandbox: only the draft has it; publish the draft with POST /v1/agents/agt_…/publish, then assign the number",
+              "field": "variant_id"
+            }
+          ],
           "request_id": "req_…",
           "status": 409,
           "title": "The variant is not published to that environment",
@@ -93,6 +99,9 @@ async fn callouts_come_and_go_with_what_is_there(node: Arc<Node>) {
     "#]]);
     publish(&node, &agent).await;
     assert_eq!(kinds(&node).await, ["variant_deleted in sandbox"], "until the number is reassigned");
+    let told = node.get("/v1/callouts").await.json()["data"][0].clone();
+    assert_eq!(told["variants"][0]["name"], "Lyon", "the last version that had it knows its name");
+    assert!(told["message"].as_str().unwrap().ends_with("; reassign the numbers"), "{told}");
     assert_eq!(assign(Value::Null).await.status, 200);
     assert!(kinds(&node).await.is_empty());
 }

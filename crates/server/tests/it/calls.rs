@@ -134,6 +134,37 @@ async fn who_took_the_call_is_its_outcome() {
     );
 }
 
+/// A caller who leaves within the greeting, and calls of which the carrier reports nothing but their end.
+#[tokio::test]
+async fn a_call_that_is_over_says_how_it_ended() {
+    let line =
+        Line::open(Laid { fallback: Some(fallback(vec![phone(1)], None)), ..Laid::dial(stream()) }).await;
+    let twiml = line.voice("CA1").await;
+    line.clock.advance(Duration::from_millis(600));
+    let gone = [("StreamSid", "MZ1"), ("CallStatus", "completed")];
+    assert_eq!(line.after(&twiml, "CA1", &gone).await, "<Response/>", "nobody is left to fall back for");
+    line.voice("CA2").await;
+    for (sid, duration) in [("CA1", "0"), ("CA2", "0"), ("CA3", "7")] {
+        let mut parameters = ringing(sid);
+        parameters.iter_mut().find(|(name, _)| *name == "CallStatus").unwrap().1 = "completed";
+        parameters.push(("CallDuration", duration));
+        assert_eq!(line.post("voice-status", &parameters).await.status, 204);
+    }
+    line.kept(6).await;
+    line.clock.advance(Duration::from_secs(60));
+    let mut outcomes: Vec<_> =
+        line.kept(6).await.into_iter().map(|(call, _)| (call.carrier_call_id, call.outcome)).collect();
+    outcomes.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        outcomes,
+        [
+            ("CA1".to_owned(), Some(Outcome::Abandoned)),
+            ("CA2".to_owned(), Some(Outcome::Abandoned)),
+            ("CA3".to_owned(), Some(Outcome::Unanswered)),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_stream_that_failed_at_once_falls_to_the_next_target() {
     let line =
@@ -223,6 +254,10 @@ async fn rules_of_callers_hours_and_outage_mode_are_kept() {
             ("CA4", Some(Outcome::Announced)),
         ]
     );
+    for (call, _) in &kept {
+        let expected = (call.carrier_call_id != "CA4").then_some(crate::line::AGENT);
+        assert_eq!(call.route.map(|route| route.agent_id), expected, "{}", call.carrier_call_id);
+    }
 }
 
 #[tokio::test]
@@ -275,7 +310,7 @@ async fn statuses_are_kept_in_whatever_order_they_come() {
     assert_eq!(kept.len(), 2);
     let call = &kept.iter().find(|(call, _)| call.carrier_call_id == "CA1").unwrap().0;
     assert_eq!((call.status, call.duration_s, call.timeline_count), (CallStatus::Completed, Some(49), 6));
-    assert_eq!(call.ended_at.unwrap().to_string(), "2026-11-23T15:31:00Z");
+    assert_eq!(call.ended_at.unwrap().to_string(), "2026-11-23T15:31:00.999Z");
     let orphan = &kept.iter().find(|(call, _)| call.carrier_call_id == "CA-never-heard-of").unwrap().0;
     assert_eq!((orphan.status, orphan.decision.is_none()), (CallStatus::Completed, true));
     let workspace = line.workspace;

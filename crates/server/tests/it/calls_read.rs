@@ -108,6 +108,7 @@ async fn calls_are_listed_filtered_and_read(node: Arc<Node>) {
         {
           "agent_id": "agt_…",
           "answered_at": "2026-11-21T22:02:00.000Z",
+          "asked": null,
           "carrier_call_id": "CA00000000000000000000000000000002",
           "decision": {
             "action": "reject",

@@ -18,6 +18,10 @@ use crate::harness::{Answer, Node, START, on_sqlite};
 on_sqlite!(
     bodies_that_cannot_be_read,
     values_that_cannot_be_meant,
+    what_is_missing_is_told_with_what_is_expected,
+    every_refusal_of_a_field_names_it,
+    fields_that_lean_on_bad_ones_are_told_too,
+    numbers_are_suggested_by_the_workspaces_country,
     addresses_that_do_not_exist,
     keys_that_open_nothing,
     too_much_too_fast,
@@ -76,6 +80,123 @@ async fn bodies_that_cannot_be_read(node: Arc<Node>) {
           "type": "/docs/errors/json_duplicate_key"
         }
     "#]]);
+}
+
+async fn what_is_missing_is_told_with_what_is_expected(node: Arc<Node>) {
+    let number = node.buy("US").await;
+    let place = format!("/v1/numbers/{}/assignment", number["id"].as_str().unwrap());
+    for (method, path, field, part) in [
+        (Method::GET, "/v1/store/numbers", "country", "two capital letters"),
+        (Method::PUT, place.as_str(), "agent_id", "agt_"),
+        (Method::PUT, place.as_str(), "environment", "sandbox, pre_release, live"),
+        (Method::POST, "/v1/api-keys", "name", "send some text"),
+        (Method::POST, "/v1/api-keys", "role", "owner, admin"),
+        (Method::POST, "/v1/routes/explain", "to", "+14385950345"),
+        (Method::POST, "/v1/roles", "permissions", "an array"),
+    ] {
+        let body = (method != Method::GET).then(|| json!({}));
+        let answer = node.send(method, path, body).await.json();
+        let told = answer["errors"].as_array().unwrap().iter().find(|error| error["field"] == field).unwrap();
+        let detail = told["detail"].as_str().unwrap();
+        assert!(told["code"] == "required" && detail.starts_with("is missing; "), "{path}: {detail}");
+        assert!(detail.contains(part), "{path}: {detail}");
+    }
+    let read = node.get("/v1/store/numbers?limit=x&type=y").await.json();
+    let told = read["detail"].as_str().unwrap();
+    assert!(
+        told.contains("3 errors") && !told.contains("changed"),
+        "a reader changes nothing anyway: {told}"
+    );
+    // Nothing of what was tried to find that out stays behind.
+    let answer = node.send(Method::PUT, &place, Some(json!({}))).await.json();
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 2, "{answer}");
+}
+
+async fn every_refusal_of_a_field_names_it(node: Arc<Node>) {
+    let number = node.buy("US").await;
+    let (id, digits) = (number["id"].as_str().unwrap(), number["phone_number"].as_str().unwrap());
+    let own = json!({"fallback": {"targets": [{"type": "phone", "phone_number": digits}]}});
+    let price =
+        |amount: &str| json!({"country": "US", "max_monthly_price": {"amount": amount, "currency": "USD"}});
+    for (method, path, body, field, code) in [
+        (Method::GET, "/v1/store/numbers?country=DE".to_owned(), None, "country", "country_not_sold"),
+        (
+            Method::POST,
+            "/v1/numbers/buy".to_owned(),
+            Some(json!({"quote_id": "quo_x"})),
+            "quote_id",
+            "bad_quote",
+        ),
+        (
+            Method::POST,
+            "/v1/numbers/buy".to_owned(),
+            Some(price("0.01")),
+            "max_monthly_price",
+            "price_above_maximum",
+        ),
+        (Method::PATCH, format!("/v1/numbers/{id}"), Some(own), "fallback.targets", "fallback_loop"),
+        (
+            Method::PATCH,
+            format!("/v1/numbers/{id}"),
+            Some(json!({"status": "active"})),
+            "status",
+            "unknown_field",
+        ),
+    ] {
+        let refused = node.send_as(&node.owner_key, method, &path, body, &[("idempotency-key", code)]).await;
+        assert_eq!(refused.code(), code, "{path}: {}", refused.text);
+        assert_eq!(refused.json()["errors"][0]["field"], field, "{path}: {}", refused.text);
+    }
+    let event = [("last-event-id", "evt_x")];
+    let refused = node.send_as(&node.owner_key, Method::GET, "/v1/events", None, &event).await;
+    assert_eq!(refused.json()["errors"][0]["field"], "Last-Event-ID", "{}", refused.text);
+}
+
+/// What one field means may hang on another that is wrong; that hides no error that can be told without it.
+async fn fields_that_lean_on_bad_ones_are_told_too(node: Arc<Node>) {
+    let number = node.buy("US").await;
+    let path = format!("/v1/numbers/{}", number["id"].as_str().unwrap());
+    let week = json!({"week": {
+        "monday": [{"from": "17:00", "to": "09:00"}],
+        "tuesday": [{"from": "09:00", "to": "12:00"}, {"from": "11:00", "to": "13:00"}],
+        "friday": [{"from": "9", "to": "12:00"}],
+    }});
+    let fields = async |method, path: &str, body| {
+        let refused = node.send(method, path, body).await;
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        let errors = refused.json()["errors"].as_array().unwrap().clone();
+        errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields(Method::GET, "/v1/store/numbers?country=USA&area_code=4x5", None).await,
+        ["country", "area_code"]
+    );
+    assert_eq!(
+        fields(Method::PATCH, &path, Some(json!({"hours": week}))).await,
+        ["hours.week.monday", "hours.week.tuesday", "hours.week.friday[0].from"]
+    );
+}
+
+async fn numbers_are_suggested_by_the_workspaces_country(node: Arc<Node>) {
+    let explain = async || node.post("/v1/routes/explain", json!({"to": "020 7946 0123"})).await;
+    assert!(!explain().await.text.contains("+442079460123"));
+    let british = node.send(Method::PATCH, "/v1/workspace", Some(json!({"default_country": "GB"}))).await;
+    assert_eq!(british.status, 200, "{}", british.text);
+    let told = explain().await;
+    assert_eq!(told.code(), "not_e164");
+    assert!(
+        told.json()["detail"].as_str().unwrap().ends_with("did you mean +442079460123?"),
+        "{}",
+        told.text
+    );
+    assert!(told.json()["errors"][0]["detail"].as_str().unwrap().contains("+442079460123"), "{}", told.text);
+    for path in ["/v1/numbers/02079460123", "/v1/numbers/020%207946%200123"] {
+        let missing = node.get(path).await;
+        assert_eq!((missing.status, missing.code().as_str()), (404, "not_found"));
+        assert!(missing.text.contains("did you mean +442079460123?"), "{}", missing.text);
+    }
+    let id = node.get("/v1/numbers/abc").await;
+    assert!(id.text.contains("num_") && id.text.contains("+14385950345"), "{}", id.text);
 }
 
 async fn values_that_cannot_be_meant(node: Arc<Node>) {

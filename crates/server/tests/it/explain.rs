@@ -161,12 +161,12 @@ async fn questions_are_asked_properly(node: Arc<Node>) {
             },
             {
               "code": "invalid_value",
-              "detail": "`noon` is no moment; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z",
+              "detail": "`noon` is not a time; send RFC 3339 with a zone, such as 2026-11-21T22:00:00Z",
               "field": "at"
             },
             {
               "code": "wrong_type",
-              "detail": "is the text `yes`; expected true or false",
+              "detail": "is the string `yes`; expected true or false",
               "field": "draft"
             },
             {

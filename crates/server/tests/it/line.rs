@@ -190,6 +190,10 @@ impl Line {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answered {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        assert!(header("x-request-id").is_some_and(|id| id.starts_with("req_")), "as every answer");
+        assert_eq!(header("x-content-type-options"), Some("nosniff"), "as every answer");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Answered { status, body: String::from_utf8(body.to_vec()).unwrap() }
     }
@@ -225,13 +229,13 @@ impl Line {
 
     /// The calls that are in the database, oldest first, once there are so many reports of them.
     pub(crate) async fn kept(&self, reports: i64) -> Vec<(Call, Vec<CallEvent>)> {
-        let workspace = self.workspace;
+        let (workspace, now) = (self.workspace, self.app.clock.now());
         let list = move || async move {
             let mut calls = self
                 .app
                 .database
                 .read(move |read| {
-                    let calls = call_list(read, workspace, &CallFilter::default(), None, 200)?;
+                    let calls = call_list(read, workspace, &CallFilter::default(), None, 200, now)?;
                     calls
                         .into_iter()
                         .map(|call| Ok((call.clone(), call_timeline(read, call.id)?)))

@@ -254,7 +254,7 @@ async fn settings_are_read_back_as_they_were_sent(node: Arc<Node>) {
           "errors": [
             {
               "code": "wrong_type",
-              "detail": "is the number `7`; expected a text",
+              "detail": "is the number `7`; expected a string",
               "field": "tags[1]"
             },
             {

@@ -91,6 +91,22 @@ fn every_operation_is_explained() {
     }
 }
 
+/// Whoever has read a thing can make sure that it is still that which they change.
+#[test]
+fn what_can_be_read_is_changed_only_as_it_was_read() {
+    let document = document();
+    let all = operations(&document);
+    for (method, path, operation) in &all {
+        let is_read = all.iter().any(|(method, other, _)| method == "GET" && other == path);
+        // Keys change only by ending, which is right whatever was seen of them.
+        if !is_read || !["PUT", "PATCH", "DELETE"].contains(&method.as_str()) || path == "/v1/api-keys/{id}" {
+            continue;
+        }
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        assert!(parameters.iter().any(|it| it["name"] == "If-Match"), "{method} {path} takes no If-Match");
+    }
+}
+
 /// Sends a field that cannot exist to every operation with a body: the refusal names the fields that do.
 async fn every_body_is_read_as_documented(node: Arc<Node>) {
     let document = document();
@@ -141,6 +157,23 @@ async fn pages_are_served(node: Arc<Node>) {
         assert!(!page.text.contains("<script"), "{path}");
     }
     assert_eq!(node.get("/docs/errors/no_such_code").await.status, 404);
+    // How things stand is asked again a little later, not at each scrape.
+    node.buy("US").await;
+    let metrics = async || node.send_as("", Method::GET, "/metrics", None, &[]).await.text;
+    assert!(metrics().await.contains("switchboard_numbers{status=\"active\"} 0"));
+    node.clock.advance(std::time::Duration::from_secs(20));
+    let text = metrics().await;
+    for figure in [
+        "switchboard_numbers{status=\"active\"} 1",
+        "switchboard_numbers{status=\"needs_review\"} 0",
+        "switchboard_purchases{state=\"active\"} 1",
+        "switchboard_findings{kind=\"drifted\"} 0",
+        "switchboard_purchases_locked 0",
+        "switchboard_database_up 1",
+        "switchboard_routes_stale 1",
+    ] {
+        assert!(text.contains(figure), "{figure}: {text}");
+    }
 }
 
 /// A path with ids of the right kind that nobody has.

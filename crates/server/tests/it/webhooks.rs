@@ -139,13 +139,20 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
         body,
     );
     assert_eq!(text("webhook-signature"), signature);
-    let kept = line.kept(calls + 4).await;
+    // Each call that asked has an entry of its own about that, and the metric counts them.
+    let kept = line.kept(2 * (calls + 2) + 2).await;
     let of = |sid: &str| {
         kept.iter().find(|(call, _)| call.carrier_call_id == sid).unwrap().0.decision.clone().unwrap()
     };
     assert_eq!(of("CA15")["asked"]["fault"], "the team's server answered with the HTTP status 500");
     assert_eq!(of("CA16")["asked"]["fault"], "the team's server did not answer within 3 s");
     assert_eq!(of("CA1")["asked"]["answer"]["type"], "stream");
+    assert_eq!(of("CA1")["asked"]["webhook_url"], format!("http://127.0.0.1:{}/route?a=b", team.port));
+    let (_, timeline) = kept.iter().find(|(call, _)| call.carrier_call_id == "CA12").unwrap();
+    let asked = timeline.iter().find(|event| event.kind == "asked").unwrap();
+    assert_eq!(asked.detail["fault"], "the team's server answered with the HTTP status 500");
+    let text = line.app.metrics.text();
+    assert!(text.contains(r#"webhook_asks_total{outcome="http_status"} 3"#), "{text}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::session::Attempt;
 use super::{BACKOFF_FIRST, BACKOFF_MOST, Server, Session, listen, runtime};
 use crate::engine::Settings;
-use crate::engine::job::{Job, Queue};
+use crate::engine::job::{Deadline, Job, Queue};
 use crate::error::DbError;
 
 /// How often a transaction that loses races is run again.
@@ -23,6 +23,33 @@ const RACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a transaction may sit idle: a node that was paused in one must not stop the others.
 const IDLE_MOST: Duration = Duration::from_secs(15);
+
+/// How often an outage is told of again while it lasts.
+const OUTAGE_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Tells of an outage once for all threads, and again each minute: when the database is away, logs must be readable.
+#[derive(Default)]
+struct Outage {
+    /// When it is told of again; `None` while there is none.
+    again: Mutex<Option<Deadline>>,
+}
+
+impl Outage {
+    /// Whether it is to be told of now.
+    fn is_due(&self) -> bool {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = again.is_none_or(Deadline::passed);
+        if is_due {
+            *again = Some(Deadline::after(OUTAGE_TOLD_EVERY));
+        }
+        is_due
+    }
+
+    /// It is over.
+    fn end(&self) {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
 
 /// Starts the threads. They end when the queue is closed and empty.
 pub(in crate::engine) fn start(
@@ -37,6 +64,7 @@ pub(in crate::engine) fn start(
     let failed = |error: std::io::Error| DbError::Unavailable(format!("no thread for the database: {error}"));
     let tell = Arc::new(Notify::new());
     let connected = Arc::new(AtomicUsize::new(0));
+    let outage = Arc::new(Outage::default());
     for number in 0..settings.postgres_connections.max(1) {
         let worker = Worker {
             server: server.clone(),
@@ -44,6 +72,7 @@ pub(in crate::engine) fn start(
             changes: changes.clone(),
             tell: Arc::clone(&tell),
             connected: Arc::clone(&connected),
+            outage: Arc::clone(&outage),
             usual: settings.deadline,
             migrated: Arc::clone(&migrated),
         };
@@ -77,6 +106,7 @@ struct Worker {
     changes: watch::Sender<u64>,
     tell: Arc<Notify>,
     connected: Arc<AtomicUsize>,
+    outage: Arc<Outage>,
     usual: Duration,
     /// Whether the schema is known to be up to date; false where the server was down at the start.
     migrated: Arc<Mutex<bool>>,
@@ -99,9 +129,15 @@ impl Worker {
                         job.answer(Some(error.clone()));
                     }
                     if self.connected.load(Ordering::SeqCst) == 0 {
-                        self.queue.set_down(&error.to_string());
+                        let why = match &error {
+                            DbError::Unavailable(why) => why.clone(),
+                            other => other.to_string(),
+                        };
+                        self.queue.set_down(&why);
                     }
-                    warn!(%error, "PostgreSQL cannot be reached; trying again");
+                    if self.outage.is_due() {
+                        warn!("PostgreSQL cannot be reached and is tried again: {error}");
+                    }
                     if self.queue.closed_within(jittered(backoff)) {
                         return;
                     }
@@ -112,6 +148,7 @@ impl Worker {
             if self.connected.fetch_add(1, Ordering::SeqCst) == 0 {
                 info!("connected to {}", self.server.shown);
             }
+            self.outage.end();
             self.queue.set_up();
             while !session.is_broken() {
                 let Some(job) = held.take().or_else(|| self.queue.pop()) else {
@@ -189,4 +226,17 @@ pub(super) fn jittered(pause: Duration) -> Duration {
     // Without a random byte the pause is merely less random.
     let _ = ring::rand::SystemRandom::new().fill(&mut byte);
     pause / 2 + pause / 2 * u32::from(byte[0]) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_of_once_until_it_is_over() {
+        let outage = Outage::default();
+        assert_eq!([outage.is_due(), outage.is_due(), outage.is_due()], [true, false, false]);
+        outage.end();
+        assert_eq!([outage.is_due(), outage.is_due()], [true, false]);
+    }
 }

@@ -205,14 +205,23 @@ fn write_fields(document: &Value, schema: &Value, prefix: &str, depth: usize, bo
     }
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().map(string).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        let about = match string(&field["description"]) {
-            "" => string(&meant(document, field)["description"]),
-            about => about,
-        };
+        let about = about_field(document, field);
         let full = format!("{prefix}{name}");
         write_row(body, &full, &type_of(document, field), required.contains(&name.as_str()), about);
         write_fields(document, field, &format!("{full}."), depth + 1, body);
     }
+}
+
+/// What is said of a field: beside it, beside what it may be where that is one thing or null, or at what it leads to.
+fn about_field<'a>(document: &'a Value, field: &'a Value) -> &'a str {
+    let parts = ["oneOf", "anyOf", "allOf"].iter().filter_map(|key| field[*key].as_array()).flatten();
+    let parts: Vec<&Value> = parts.filter(|part| part["type"] != "null").collect();
+    let one = if let [one] = parts.as_slice() { *one } else { &Value::Null };
+    [field, one, meant(document, field), meant(document, one)]
+        .into_iter()
+        .map(|place| string(&place["description"]))
+        .find(|about| !about.is_empty())
+        .unwrap_or_default()
 }
 
 fn write_row(body: &mut String, name: &str, kind: &str, required: bool, about: &str) {
@@ -316,6 +325,14 @@ mod tests {
             inline("[`not_e164`](/docs/errors/not_e164): Not"),
             "<a href=\"/docs/errors/not_e164\"><code>not_e164</code></a>: Not"
         );
+    }
+
+    #[test]
+    fn every_field_that_says_what_it_is_is_told() {
+        let page = reference(&serde_json::from_str(crate::api::docs::openapi_text()).unwrap());
+        let rows = page.matches("<tr><td><code>").count();
+        let blank = page.matches("</td><td></td></tr>").count();
+        assert!(rows > 1_000 && blank * 10 < rows, "{blank} of {rows} rows say nothing");
     }
 
     #[test]

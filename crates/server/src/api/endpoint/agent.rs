@@ -176,7 +176,9 @@ fn kind(fields: &Fields<'_>) -> Option<EndpointKind> {
 
 /// Names and values that travel with a call: `call_parameters`, and a variant's `attributes`.
 pub fn parameters(json: &Json<'_>) -> Option<Parameters> {
-    let entries = json.entries(|_, json| json.text(|text| Ok(text.to_owned())))?;
+    let entries = json.entries(|name, json| {
+        json.text(|text| Parameters::check_entry(name, text).map(|()| text.to_owned()))
+    })?;
     json.check(Parameters::check(entries.into_iter().collect()))
 }
 
@@ -269,7 +271,7 @@ mod tests {
             json!({"endpoint": {"type": "sip", "uri": "tel:+1", "username": " ", "password": "hunter2\n", "ring_timeout_s": 1, "url": "x"}}),
             expect![[r#"
                 endpoint.uri url_scheme: `tel:+1` has the scheme `tel`; a SIP endpoint takes sip: or sips:
-                endpoint.username blank: is empty or only spaces; send a text, or null to clear the field
+                endpoint.username blank: is empty or only spaces; send some text
                 endpoint.password secret_whitespace: begins or ends with white space, which is seldom meant; copy it again without
                 endpoint.ring_timeout_s invalid_value: is `1`; expected a whole number from 5 to 120
                 endpoint.url unknown_field: there is no field `url`; did you mean `uri`?
@@ -289,8 +291,8 @@ mod tests {
             expect![[r#"
                 endpoint.password secret_masked: is what was shown of a secret, not the secret; leave the field out to keep the stored one, or send a new one
                 fallback.targets[0].type invalid_value: `fax` is no kind of target; it is one of sip, stream, phone
-                fallback.targets[0].number unknown_field: there is no field `number`; the fields here are type
-                fallback.message blank: is empty or only spaces; send a text, or null to clear the field
+                fallback.targets[0].number unknown_field: there is no field `number`; did you mean `phone_number`?
+                fallback.message blank: is empty or only spaces; send some text
             "#]],
         );
         check(
@@ -302,10 +304,11 @@ mod tests {
             "#]],
         );
         check(
-            json!({"endpoint": {"type": "carrier_pigeon", "uri": "x"}, "call_parameters": {"switchboard_x": "1"}}),
+            json!({"endpoint": {"type": "carrier_pigeon", "uri": "x"}, "call_parameters": {"switchboard_x": "1", "b c": "2"}}),
             expect![[r#"
                 endpoint.type invalid_value: `carrier_pigeon` is no endpoint type; it is one of sip, stream, phone, webhook
-                call_parameters invalid_value: the name `switchboard_x` begins with switchboard_, which is kept for what Switchboard itself sends; choose another
+                call_parameters["b c"] invalid_value: the name `b c` cannot travel in a SIP header; use a letter, then letters, digits, _ and -, at most 40 in all
+                call_parameters.switchboard_x invalid_value: the name `switchboard_x` begins with switchboard_, which is kept for what Switchboard itself sends; choose another
             "#]],
         );
         check(

@@ -1,7 +1,7 @@
 //! Statuses of calls, as Twilio reports them: late, twice, in any order, and for calls that we never heard of. Each is kept;
 //! putting them together is the database's.
 
-use domain::call::{CallStatus, Ingress, Outcome};
+use domain::call::{CallStatus, Ingress};
 use domain::id::CallId;
 use domain::route::Found;
 use jiff::Timestamp;
@@ -43,11 +43,9 @@ pub(super) fn keep(twilio: &Twilio, callback: &Callback) {
     let happened_at = form
         .filled("Timestamp")
         .and_then(|text| rfc2822::parse(&text).ok())
-        .map_or(now, |zoned| zoned.timestamp());
+        .map_or(now, |zoned| end_of_second(zoned.timestamp()));
     let entry = Entry {
         status,
-        // A caller who hangs up before anybody answers leaves no other trace.
-        outcome: (status == Some(CallStatus::Canceled)).then_some(Outcome::Abandoned),
         ended_at: status.filter(|status| status.is_final()).map(|_| happened_at),
         duration_s: form.filled("CallDuration").and_then(|text| text.parse().ok()),
         kind: "status".to_owned(),
@@ -58,6 +56,12 @@ pub(super) fn keep(twilio: &Twilio, callback: &Callback) {
         ..entry(callback, id, found, now)
     };
     twilio.app.recorder.take(Note::Entry(Box::new(entry)));
+}
+
+/// When it happened, where the carrier names a whole second: as late in that second as can be, so that what we saw in the same
+/// second ourselves stays before it. The carrier's own time is kept with the report.
+fn end_of_second(second: Timestamp) -> Timestamp {
+    second.checked_add(jiff::SignedDuration::from_millis(999)).unwrap_or(second)
 }
 
 /// An entry about a call, with what every callback tells.
@@ -123,6 +127,12 @@ fn read(word: &str) -> Option<CallStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_carriers_second_ends_behind_what_we_saw_in_it() {
+        let at = end_of_second("2026-11-22T02:28:32Z".parse().unwrap());
+        assert_eq!(at.to_string(), "2026-11-22T02:28:32.999Z");
+    }
 
     #[test]
     fn every_status_has_a_word() {

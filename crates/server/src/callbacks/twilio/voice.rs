@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::assignment::Assignment;
 use domain::call::{CallStatus, Ingress, Outcome};
 use domain::caller::Caller;
 use domain::endpoint::{Dial, Target, Webhook};
@@ -16,11 +17,11 @@ use domain::route::{
     Answer, Answering, Decision, Found, IncomingCall, Message, Origin, RouteTable, Targets, decide,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use tracing::{info, warn};
+use serde_json::{Map, Value, json};
+use tracing::warn;
 
 use super::status::{detail, entry};
-use super::{Callback, Told, Twilio, called, token_fits};
+use super::{AskLabels, Callback, Told, Twilio, called, token_fits};
 use crate::actions::secrets::{SIP_PASSWORD, WEBHOOK_SECRET};
 use crate::record::{Entry, Note, Route};
 use crate::routes::Routes;
@@ -96,7 +97,8 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
         _ => (call.next_from(&decision, 0), None),
     };
     let kept = Entry {
-        route: decision.answering.as_ref().map(route),
+        // A call that its rules keep from the agent is the agent's call all the same.
+        route: decision.answering.as_ref().map(route).or_else(|| found.assignment.map(assigned)),
         outcome: next.outcome(),
         status: Some(CallStatus::Ringing),
         decision: asked,
@@ -107,12 +109,22 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
         ..entry(callback, id, Some(found), now)
     };
     let told = call.tell(next, &decision);
+    let asked_entry = kept.decision.clone().map(|asked| Entry {
+        kind: "asked".to_owned(),
+        dedupe_key: "asked".to_owned(),
+        detail: asked,
+        happened_at: at,
+        ..entry(callback, id, Some(found), now)
+    });
     twilio.app.recorder.take(Note::Decided {
         entry: Box::new(kept),
         table: Arc::clone(&table),
         call: incoming,
         at,
     });
+    if let Some(asked) = asked_entry {
+        twilio.app.recorder.take(Note::Entry(Box::new(asked)));
+    }
     Ok(told)
 }
 
@@ -309,26 +321,47 @@ impl Call<'_> {
             )
         });
         let secret = secret.as_ref().map(secrecy::ExposeSecret::expose_secret);
-        match ask::ask(&self.twilio.app.egress, webhook, secret, &question, self.now).await {
+        let clock = &self.twilio.app.clock;
+        let began = clock.monotonic();
+        let answer = ask::ask(&self.twilio.app.egress, webhook, secret, &question, self.now).await;
+        let took_ms = clock.monotonic().saturating_sub(began).as_millis();
+        let outcome = answer.as_ref().map_or_else(ask::Fault::as_str, |_| "answered");
+        self.twilio.asks.get_or_create(&AskLabels { outcome }).inc();
+        let (next, mut asked) = self.heard(answer, webhook);
+        asked.insert("webhook_url".to_owned(), json!(webhook.webhook_url.as_str()));
+        asked.insert("took_ms".to_owned(), json!(u64::try_from(took_ms).unwrap_or(u64::MAX)));
+        (next, Value::Object(asked))
+    }
+
+    /// What the team's server's answer means for the call, and what is kept of it.
+    fn heard(
+        &self,
+        answer: Result<ask::Answer, ask::Fault>,
+        webhook: &Webhook,
+    ) -> (Option<Next>, Map<String, Value>) {
+        let kept = |name: &str, value: Value| Map::from_iter([(name.to_owned(), value)]);
+        match answer {
             Ok(ask::Answer::Connect { leg, ring_timeout_s }) => {
                 if let Some(fault) = self.refuse_answer(&leg) {
-                    info!(call.id = %self.id, "the call {} goes on without the team's server: {fault}", self.id);
-                    return (None, json!({"fault": fault}));
+                    let url = webhook.webhook_url.as_str();
+                    warn!(call.id = %self.id, "the call {} goes on without the team's server {url}: {fault}", self.id);
+                    return (None, kept("fault", json!(fault)));
                 }
                 let next = Next::Dial { step: 0, origin: Origin::WebhookAnswer, leg, ring_timeout_s };
                 let detail = next.detail();
-                (Some(next), json!({"answer": detail}))
+                (Some(next), kept("answer", detail))
             }
             Ok(ask::Answer::Say(message)) => {
-                let asked = json!({"answer": {"told": "say", "message": message}});
+                let asked = kept("answer", json!({"told": "say", "message": message}));
                 (Some(Next::Say(Some(message))), asked)
             }
             Ok(ask::Answer::Reject) => {
-                (Some(Next::Reject(Code::CallerBlocked)), json!({"answer": {"told": "reject"}}))
+                (Some(Next::Reject(Code::CallerBlocked)), kept("answer", json!({"told": "reject"})))
             }
             Err(fault) => {
-                info!(call.id = %self.id, "the call {} goes on without the team's server: {fault}", self.id);
-                (None, json!({"fault": fault.to_string()}))
+                let url = webhook.webhook_url.as_str();
+                warn!(call.id = %self.id, "the call {} goes on without the team's server {url}: {fault}", self.id);
+                (None, kept("fault", json!(fault.to_string())))
             }
         }
     }
@@ -431,6 +464,15 @@ fn route(answering: &Answering<'_>) -> Route {
     }
 }
 
+const fn assigned(assignment: Assignment) -> Route {
+    Route {
+        agent_id: assignment.agent_id,
+        environment: assignment.environment,
+        variant_id: assignment.variant_id,
+        version_id: None,
+    }
+}
+
 const fn message<'t>(decision: &Decision<'t>) -> Option<Message<'t>> {
     match &decision.answer {
         Answer::Connect { message, .. } | Answer::Ask { message, .. } | Answer::Say { message } => {
@@ -525,7 +567,8 @@ impl After {
             .and_then(|text| text.parse::<i64>().ok())
             .filter(|seconds| (0..86_400 * 2).contains(seconds));
         match talked {
-            Some(seconds) => now - jiff::SignedDuration::from_secs(seconds),
+            // Whole seconds, rounded by the carrier: nobody talked before the target was dialled.
+            Some(seconds) => (now - jiff::SignedDuration::from_secs(seconds)).max(self.since),
             None => self.since,
         }
     }

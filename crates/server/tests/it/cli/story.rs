@@ -162,8 +162,9 @@ fn owner_key(installation: &Installation) -> String {
 /// Finds a number, buys it, and gives it in E.164 form.
 fn buy(server: &Server, key: &str) -> String {
     let found = server.json(key, &["numbers", "search", "--country", "US", "--limit", "1"]);
-    let quote = found["data"][0]["quote_id"].as_str().expect("the store has numbers").to_owned();
-    let bought = server.json(key, &["numbers", "buy", &quote, "--label", "Reception"]);
+    let number = found["data"][0]["phone_number"].as_str().expect("the store has numbers").to_owned();
+    let bought = server.json(key, &["numbers", "buy", &number, "--label", "Reception"]);
+    assert_eq!(bought["phone_number"], number, "that one and no other");
     assert_eq!(bought["status"], "active", "{bought}");
     bought["phone_number"].as_str().expect("a number").to_owned()
 }
@@ -190,6 +191,7 @@ fn a_number_is_bought_assigned_explained_and_kept_through_a_restore() {
     server.ok(&key, &[&assign[..], &["sandbox"]].concat());
     let listed = server.ok(&key, &["numbers", "list", "--environment", "sandbox"]);
     assert!(listed.contains(&number) && listed.contains("Reception"), "{listed}");
+    assert!(listed.contains("Support") && !listed.contains("agt_"), "agents are named: {listed}");
     let told = until("the route", || {
         let told = server.ok(&key, &["route", "explain", &number, "--from", "+15145550100"]);
         told.contains("phone +14155550199").then_some(told)
