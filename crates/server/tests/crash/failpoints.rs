@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use server::app::failpoint::FAILPOINTS;
 
+use crate::program::until;
 use crate::world::{WORKSPACE, World};
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn order(world: &World, failpoint: &str, elsewhere: &mut Vec<E164>) {
     let (number, end) = provoke(world, failpoint, elsewhere).await;
     let mut dying = world.node(Some(failpoint));
     let id = world.buy(number).await;
-    let status = dying.wait(failpoint);
+    let status = dying.wait(failpoint).await;
     assert!(!status.success(), "{failpoint}: {status}");
     world.faults_clear().await;
     let node = world.node(None);
@@ -82,17 +83,13 @@ async fn reconcile(world: &World, failpoint: &str) {
     let locked = |tx: &database::Tx<'_>| database::meta::purchases_lock(tx, "restored");
     world.database.write(locked).await.unwrap();
     let mut dying = world.node(Some(failpoint));
-    assert!(!dying.wait(failpoint).success());
+    assert!(!dying.wait(failpoint).await.success());
     let node = world.node(None);
     let id = {
-        // The lock is lifted by the next full comparison.
-        let watch = async || world.database.read(database::meta::purchases_locked).await.unwrap().is_some();
-        let mut tries = 0;
-        while watch().await {
-            tries += 1;
-            assert!(tries < 9_000, "{failpoint}: purchases stay locked");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        until("the next full comparison, which lifts the lock", async || {
+            world.database.read(database::meta::purchases_locked).await.unwrap().is_none()
+        })
+        .await;
         world.buy(world.next_number()).await
     };
     world.until(id, PurchaseState::Active).await;
@@ -110,18 +107,13 @@ async fn release(world: &World, failpoint: &str) {
     let scheduled = Number { status: NumberStatus::ReleaseScheduled, hold: Some(hold), ..number };
     world.database.write(move |tx| number_update(tx, &scheduled, now).map(drop)).await.unwrap();
     let mut dying = world.node(Some(failpoint));
-    assert!(!dying.wait(failpoint).success());
+    assert!(!dying.wait(failpoint).await.success());
     let node = world.node(None);
-    let mut tries = 0;
-    loop {
+    until("its release", async || {
         let found = world.database.read(move |read| number_find(read, WORKSPACE, id)).await.unwrap().unwrap();
-        if found.status == NumberStatus::Released {
-            break;
-        }
-        tries += 1;
-        assert!(tries < 9_000, "{failpoint}: it is not given back");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+        found.status == NumberStatus::Released
+    })
+    .await;
     assert_eq!(world.ledger().await[&phone_number], (1, 1), "{failpoint}");
     node.kill();
 }

@@ -57,13 +57,13 @@ async fn random_kills(engine: Engine, purchases: u32) {
         .await;
     let (mut made, mut kills) = (0, 0);
     while made < purchases {
-        let node = world.node(None);
+        let mut node = world.node(None);
         for _ in 0..A_ROUND.min(u64::from(purchases - made)) {
             world.buy(world.next_number()).await;
             made += 1;
-            tokio::time::sleep(Duration::from_millis(world.random.below(60))).await;
+            node.live(Duration::from_millis(world.random.below(60))).await;
         }
-        tokio::time::sleep(Duration::from_millis(world.random.below(LIFE_MS))).await;
+        node.live(Duration::from_millis(world.random.below(LIFE_MS))).await;
         node.kill();
         kills += 1;
     }

@@ -2,9 +2,8 @@
 
 use database::Engine;
 use domain::purchase::PurchaseState;
-use server::clock::{Clock as _, SystemClock};
 
-use crate::program::{PATIENCE, until};
+use crate::program::until;
 use crate::world::World;
 
 /// Stopped between writing `posting` down and the last check: it finds its lease gone and sends nothing.
@@ -14,12 +13,12 @@ async fn a_paused_node_that_wakes_makes_no_second_request() {
     world.count_posts().await;
     let paused = world.node(Some("order_numbers.before_check:stop"));
     let id = world.buy(world.next_number()).await;
-    until("the first node's pause", || paused.is_stopped());
+    until("the first node's pause", async || paused.is_stopped()).await;
     let other = world.node(None);
     world.until(id, PurchaseState::Active).await;
     assert_eq!(world.posts_counted().await, 1);
     paused.wake();
-    until("its waking", || paused.said().contains("nothing was sent for"));
+    until("its waking", async || paused.said().contains("nothing was sent for")).await;
     assert_eq!(world.posts_counted().await, 1, "the sleeper sent a second request");
     assert_eq!(world.judge(&[]).await, 1);
     other.kill();
@@ -34,16 +33,12 @@ async fn a_node_paused_behind_its_last_check_buys_nothing_twice() {
     world.count_posts().await;
     let paused = world.node(Some("order_numbers.before_post:stop"));
     let id = world.buy(world.next_number()).await;
-    until("the first node's pause", || paused.is_stopped());
+    until("the first node's pause", async || paused.is_stopped()).await;
     let other = world.node(None);
     world.until(id, PurchaseState::Active).await;
     paused.wake();
-    let watch = SystemClock::new();
-    while world.posts_counted().await < 2 {
-        assert!(watch.monotonic() < PATIENCE, "the sleeper did not go on");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    until("its answer", || paused.said().contains("went to another worker"));
+    until("the sleeper's request", async || world.posts_counted().await == 2).await;
+    until("its answer", async || paused.said().contains("went to another worker")).await;
     assert_eq!(world.judge(&[]).await, 1);
     other.kill();
     paused.kill();

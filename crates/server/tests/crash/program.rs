@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use server::clock::{Clock as _, SystemClock};
+use tokio::time::MissedTickBehavior;
 
 /// How long anything that must happen may take; far more than it does, for machines that are busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+/// How often is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A running `switchboard`.
 pub(crate) struct Program {
@@ -47,13 +49,20 @@ impl Program {
     }
 
     /// Waits until it has ended by itself.
-    pub(crate) fn wait(&mut self, what: &str) -> ExitStatus {
+    pub(crate) async fn wait(&mut self, what: &str) -> ExitStatus {
         let mut status = None;
-        until(what, || {
+        until(what, async || {
             status = self.child.try_wait().unwrap();
             status.is_some()
-        });
+        })
+        .await;
         status.unwrap()
+    }
+
+    /// Lets it live for so long; it must not end by itself meanwhile.
+    pub(crate) async fn live(&mut self, time: Duration) {
+        let ended = looked_at(async || self.child.try_wait().unwrap().is_some());
+        assert!(tokio::time::timeout(time, ended).await.is_err(), "it has ended by itself");
     }
 
     /// Whether it is stopped, as by SIGSTOP.
@@ -82,10 +91,16 @@ impl Drop for Program {
 }
 
 /// Waits for a condition, with a deadline.
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let watch = SystemClock::new();
-    while !condition() {
-        assert!(watch.monotonic() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
+pub(crate) async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, looked_at(condition)).await;
+    assert!(waited.is_ok(), "{what} did not happen within {PATIENCE:?}");
+}
+
+/// Looks at a condition until it holds.
+async fn looked_at(mut condition: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !condition().await {
+        looks.tick().await;
     }
 }

@@ -1,14 +1,11 @@
 //! A backup is restored that knows less than the carrier: what was bought after it is found, and nothing is bought again.
 
-use std::time::Duration;
-
 use database::{Database, Engine};
 use domain::purchase::PurchaseState;
 use serde_json::{Value, json};
-use server::clock::{Clock as _, SystemClock};
 use server::config::Config;
 
-use crate::program::PATIENCE;
+use crate::program::until;
 use crate::world::World;
 
 #[tokio::test]
@@ -57,11 +54,7 @@ async fn a_restored_backup_buys_nothing_until_it_was_compared() {
     assert_eq!((status, problem["code"].as_str()), (409, Some("purchases_locked")), "{problem}");
     world.faults_clear().await;
     world.count_posts().await;
-    let watch = SystemClock::new();
-    while buy("late").await.0 != 202 {
-        assert!(watch.monotonic() < PATIENCE, "purchases stay locked");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("the end of the lock", async || buy("late").await.0 == 202).await;
     // Found by its callback URL, though its tag is long gone: the label stands in its place.
     world.until(meanwhile, PurchaseState::Active).await;
     assert_eq!(world.judge(&[]).await, 3);

@@ -52,7 +52,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 impl World {
     pub(crate) async fn new(engine: Engine, seed: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let (simulator, base_url) = start_simulator(&folder, seed);
+        let (simulator, base_url) = start_simulator(&folder, seed).await;
         let postgres = (engine == Engine::Postgres).then(create_postgres);
         let settings = settings(&folder, &base_url, postgres.as_deref());
         let config: Config = toml::from_str(&settings).unwrap();
@@ -104,11 +104,7 @@ impl World {
         let file = self.settings_file(&format!("listen = \"{address}\"\n"));
         let node = Program::start(&["serve", "--config", &file], &self.folder.path().join("nodes.log"));
         let url = format!("http://{address}");
-        let watch = SystemClock::new();
-        while self.http.get(format!("{url}/live")).send().await.is_err() {
-            assert!(watch.monotonic() < PATIENCE, "{url} does not serve");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        until("its serving", async || self.http.get(format!("{url}/live")).send().await.is_ok()).await;
         (node, url)
     }
 
@@ -183,26 +179,21 @@ impl World {
 
     /// Waits until a purchase is in this state.
     pub(crate) async fn until(&self, id: PurchaseId, state: PurchaseState) -> Purchase {
-        let watch = SystemClock::new();
-        loop {
-            let purchase = self.purchase(id).await;
-            if purchase.progress.state == state {
-                return purchase;
-            }
-            assert!(watch.monotonic() < PATIENCE, "it stays {:?}", purchase.progress);
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let mut purchase = self.purchase(id).await;
+        until(&format!("{state:?} of {id}"), async || {
+            purchase = self.purchase(id).await;
+            purchase.progress.state == state
+        })
+        .await;
+        purchase
     }
 
     /// Waits until no purchase goes on any more.
     pub(crate) async fn until_settled(&self) {
-        let watch = SystemClock::new();
-        loop {
-            let open = self.database.read(|read| purchase_list_open(read, None, 5)).await.unwrap();
-            let Some(first) = open.first() else { return };
-            assert!(watch.monotonic() < PATIENCE * 2, "{} stays {:?}", first.phone_number, first.progress);
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        until("the end of all purchases", async || {
+            self.database.read(|read| purchase_list_open(read, None, 1)).await.unwrap().is_empty()
+        })
+        .await;
     }
 
     /// Our numbers in one of these states.
@@ -311,7 +302,7 @@ impl World {
     }
 }
 
-fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
+async fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
     let log = folder.path().join("simulator.log");
     let ledger = folder.path().join("ledger.jsonl");
     let seed = seed.to_string();
@@ -332,7 +323,7 @@ fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
     ];
     let simulator = Program::start(&args, &log);
     let mut base_url = None;
-    until("the simulator's address", || {
+    until("the simulator's address", async || {
         let said = simulator.said();
         base_url = said
             .split_whitespace()
@@ -340,7 +331,8 @@ fn start_simulator(folder: &tempfile::TempDir, seed: u64) -> (Program, String) {
             .filter(|_| said.contains("Try:"))
             .map(str::to_owned);
         base_url.is_some()
-    });
+    })
+    .await;
     (simulator, base_url.unwrap())
 }
 
