@@ -289,6 +289,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "only its error is looked at")]
     async fn a_server_that_refuses_connections_is_told_apart() {
         // Bound and let go of: nobody listens there now.
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
