@@ -148,7 +148,7 @@ async fn the_teams_server_decides_and_its_default_stands_in() {
     assert_eq!(of("CA16")["asked"]["fault"], "the team's server did not answer within 3 s");
     assert_eq!(of("CA1")["asked"]["answer"]["type"], "stream");
     assert_eq!(of("CA1")["asked"]["webhook_url"], format!("http://127.0.0.1:{}/route?a=b", team.port));
-    let (_, timeline) = kept.iter().find(|(call, _)| call.carrier_call_id == "CA12").unwrap();
+    let (_, timeline) = kept.iter().find(|(call, _)| call.carrier_call_id == "CA15").unwrap();
     let asked = timeline.iter().find(|event| event.kind == "asked").unwrap();
     assert_eq!(asked.detail["fault"], "the team's server answered with the HTTP status 500");
     let text = line.app.metrics.text();
