@@ -82,6 +82,8 @@ auth_token = "simulated"
 [limits]
 requests_per_second = 10000
 requests_burst = 10000
+unproven_per_second = 10000
+unproven_burst = 10000
 CONF
   "$program" serve --config "$folder/switchboard.toml" >"$folder/serve.log" 2>&1 &
   started+=($!)

@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use crate::app::Shared;
 use crate::record::{Entry, Note, Recorder, Spool, write};
 
-/// How many notes are written at once, at most. What others wait for is locked only at the batch's end: see [`write`].
+/// How many notes are written at once, at most. What others wait for is locked only at the batch's end: see [`write()`].
 const BATCH_MAX: usize = 100;
 /// By how much the next batch is smaller after one that could not be written in time. A database that is merely slow takes small
 /// ones; without this it would be given the same large one for ever.
