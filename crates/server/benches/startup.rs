@@ -1,5 +1,6 @@
-//! How long the program takes from its start to its first routed call with a million numbers, and how much memory it then
-//! holds: with the database alone, and with a route snapshot beside it; each beside a start with no numbers.
+//! How long the program takes from its start to its first answer with a million numbers, and how much memory it then
+//! holds: no connection is accepted before the routes are loaded. With the database alone, and with a route snapshot
+//! beside it; each beside a start with no numbers.
 //! `cargo bench -p server --bench startup`; `NUMBERS=…` for another count.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time and reads its settings")]
@@ -89,7 +90,7 @@ async fn fill(folder: &Path, count: u64) {
     app.database.close().await;
 }
 
-/// Whether the server says that calls are routed by a table that is no older than the database.
+/// Whether the server answers, which it does only once its routes are loaded, and its database does.
 fn is_ready(port: u16) -> bool {
     let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let asked = socket.write_all(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! `switchboard numbers`: find, buy, assign and give back, through the REST API.
+//! `switchboard numbers`: find, buy, assign and release, through the REST API.
 //!
 //! Every rule about numbers is the server's; here stand only words, columns, and the waiting for a purchase.
 
