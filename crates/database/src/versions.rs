@@ -1,7 +1,7 @@
 //! Versions: drafts frozen by publishing. They are written once and never changed.
 
 use domain::agent::Content;
-use domain::id::{AgentId, VersionId, WorkspaceId};
+use domain::id::{AgentId, SecretId, VersionId, WorkspaceId};
 use jiff::Timestamp;
 
 use crate::engine::{Both, Read, Tx};
@@ -45,12 +45,19 @@ const LATEST: &str = "SELECT coalesce(max(version), 0) FROM versions WHERE agent
 const CREATE: &str = "INSERT INTO versions (id, workspace_id, agent_id, version, content, note, created_at, created_by) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
+/// An id occurs nowhere but as itself, so the text of the content tells. Counts one version at most.
+const HOLDS: Both = Both {
+    sqlite: "SELECT count(*) FROM (SELECT 1 FROM versions WHERE agent_id = $1 AND instr(content, $2) > 0 LIMIT 1) AS held",
+    postgres: "SELECT count(*) FROM (SELECT 1 FROM versions WHERE agent_id = $1 AND strpos(content::text, $2) > 0 LIMIT 1) AS held",
+};
+
 /// Every query of this file.
 pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("versions::FIND", Both::same(FIND)),
     ("versions::FIND_BY_ID", Both::same(FIND_BY_ID)),
     ("versions::LIST", Both::same(LIST)),
     ("versions::LATEST", Both::same(LATEST)),
+    ("versions::HOLDS", HOLDS),
     ("versions::CREATE", Both::same(CREATE)),
 ];
 
@@ -95,6 +102,13 @@ pub fn version_list(
 /// The number of an agent's latest version; 0 where there is none.
 pub fn version_latest(read: &Read<'_>, agent: AgentId) -> Result<u32, DbError> {
     read.query_one(LATEST, &[Value::text(&agent)], |row| row.read(0))
+}
+
+/// Whether a version of an agent refers to a secret.
+pub fn version_holds_secret(read: &Read<'_>, agent: AgentId, secret: SecretId) -> Result<bool, DbError> {
+    let held: i64 =
+        read.query_one(read.pick(HOLDS), &[Value::text(&agent), Value::text(&secret)], |row| row.read(0))?;
+    Ok(held > 0)
 }
 
 /// Keeps a new version. [`DbError::Conflict`] (`versions_version`) where the number is taken: lock the

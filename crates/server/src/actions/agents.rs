@@ -5,7 +5,7 @@
 
 use database::agents::{self, Agent};
 use database::numbers::{self, NumberFilter};
-use database::{Read, Tx, deployments};
+use database::{Read, Tx, deployments, versions};
 use domain::agent::{Content, Draft, Language, Parameters};
 use domain::endpoint::Endpoint;
 use domain::environment::Environment;
@@ -18,8 +18,8 @@ use domain::publishing::Running;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::endpoints::Place;
-use super::secrets::{NewSecrets, Sealer};
+use super::endpoints::{Place, content_secrets};
+use super::secrets::{NewSecrets, Sealer, forget_dropped, forget_replaced};
 use super::versions::Saved;
 use super::{Answer, Caller, Failure, IfMatch, Once, chains, endpoints};
 use crate::app::{Random, Shared};
@@ -29,6 +29,8 @@ use crate::patch::Patch;
 pub const AGENTS_MAX: u32 = 10_000;
 /// The most numbers that a refusal names.
 const NAMED_MAX: u32 = 10;
+/// How many versions are read at once.
+const VERSIONS_AT_ONCE: u32 = 100;
 
 /// An agent with its draft and its variants, and what runs of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +137,8 @@ impl Edit<'_, '_> {
             .after(shown(&after))
             .record(self.tx)?;
         let version = super::versions::publish_saved(self, &mut after)?;
+        let (was, is) = (content_secrets(&before.agent.content), content_secrets(&after.agent.content));
+        forget_dropped(self.tx, self.caller.workspace, after.agent.id, &was, &is)?;
         Ok(Saved { state: after, version })
     }
 }
@@ -244,7 +248,8 @@ pub async fn agent_update(
     .await
 }
 
-/// Removes an agent that answers no numbers. Its versions stay, for the calls that they took.
+/// Removes an agent that answers no numbers. Its versions stay, for the calls that they took; its secrets go, since nothing runs any
+/// more that would use them.
 pub async fn agent_delete(
     app: &Shared,
     caller: &Caller,
@@ -257,6 +262,7 @@ pub async fn agent_delete(
         if_match.check(before.agent.revision)?;
         refuse_in_use(edit.tx, edit.caller.workspace, id)?;
         agents::agent_delete(edit.tx, edit.caller.workspace, id, edit.now)?;
+        forget_all(edit, &before)?;
         edit.caller
             .change(edit.now, "agent.delete", id, EventKind::AgentDeleted)
             .before(shown(&before))
@@ -264,6 +270,21 @@ pub async fn agent_delete(
         Ok(())
     })
     .await
+}
+
+/// Forgets the secrets of an agent that was removed, and of all its versions.
+fn forget_all(edit: &Edit<'_, '_>, state: &AgentState) -> Result<(), Failure> {
+    let workspace = edit.caller.workspace;
+    forget_replaced(edit.tx, workspace, &content_secrets(&state.agent.content), &[])?;
+    let mut before = None;
+    loop {
+        let page = versions::version_list(edit.tx, state.agent.id, before, VERSIONS_AT_ONCE)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        before = Some(last.version);
+        for version in &page {
+            forget_replaced(edit.tx, workspace, &content_secrets(&version.content), &[])?;
+        }
+    }
 }
 
 fn refuse_in_use(read: &Read<'_>, workspace: WorkspaceId, id: AgentId) -> Result<(), Failure> {

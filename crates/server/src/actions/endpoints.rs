@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use database::workspaces::workspace_find;
+use domain::agent::Content;
 use domain::endpoint::{Address, Dial, Endpoint, SecretRef, SipAuth, Target};
 use domain::error::{Code, Refusal};
 use domain::fallback::Fallback;
@@ -136,13 +137,30 @@ fn dial_places(dial: &Dial, path: &str, found: &mut Vec<(String, Place)>) {
 
 /// The secrets in a fallback.
 pub fn fallback_secrets(fallback: Option<&Fallback>) -> Vec<SecretId> {
-    let targets = fallback.into_iter().flat_map(|fallback| &fallback.targets);
-    targets
-        .filter_map(|dial| match &dial.target {
-            Target::Sip { auth: Some(auth), .. } => Some(auth.password.id),
-            _ => None,
-        })
-        .collect()
+    fallback.into_iter().flat_map(|fallback| &fallback.targets).filter_map(dial_secret).collect()
+}
+
+/// The secrets in a draft and its variants, or in a version.
+pub fn content_secrets(content: &Content) -> Vec<SecretId> {
+    let variants = content.variants.iter().filter_map(|variant| variant.endpoint.as_ref());
+    let mut found = fallback_secrets(content.draft.fallback.as_ref());
+    for endpoint in content.draft.endpoint.iter().chain(variants) {
+        match endpoint {
+            Endpoint::Dial(dial) => found.extend(dial_secret(dial)),
+            Endpoint::Webhook(webhook) => {
+                found.extend(webhook.secret.as_ref().map(|secret| secret.id));
+                found.extend(webhook.default.as_ref().and_then(dial_secret));
+            }
+        }
+    }
+    found
+}
+
+fn dial_secret(dial: &Dial) -> Option<SecretId> {
+    match &dial.target {
+        Target::Sip { auth: Some(auth), .. } => Some(auth.password.id),
+        _ => None,
+    }
 }
 
 /// Refuses what may not be reached, all at once. Asked before the transaction: it may look names up.

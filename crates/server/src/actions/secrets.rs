@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use database::secrets::{secret_count, secret_create, secret_delete};
+use database::versions::version_holds_secret;
 use database::{DbError, Keyring, Tx};
 use domain::endpoint::SecretRef;
 use domain::error::{Code, Refusal};
-use domain::id::{SecretId, WorkspaceId};
+use domain::id::{AgentId, SecretId, WorkspaceId};
 use jiff::Timestamp;
 
 use super::Failure;
@@ -86,6 +87,22 @@ pub fn forget_replaced(
 ) -> Result<(), DbError> {
     for id in before.iter().filter(|id| !after.contains(id)) {
         secret_delete(tx, workspace, *id)?;
+    }
+    Ok(())
+}
+
+/// Forgets the secrets that left an agent's draft, unless a version still has them: it may run, and may be rolled back to.
+pub fn forget_dropped(
+    tx: &Tx<'_>,
+    workspace: WorkspaceId,
+    agent: AgentId,
+    before: &[SecretId],
+    after: &[SecretId],
+) -> Result<(), DbError> {
+    for id in before.iter().filter(|id| !after.contains(id)) {
+        if !version_holds_secret(tx, agent, *id)? {
+            secret_delete(tx, workspace, *id)?;
+        }
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ mod openapi;
 mod outage;
 mod purchases;
 mod records;
+mod secrets;
 mod simulator;
 mod store;
 mod tenants;
