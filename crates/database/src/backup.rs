@@ -6,7 +6,8 @@
 //!
 //! A restored database buys nothing and gives nothing back until what the carrier has was compared with it ([`crate::meta`]).
 //! Purchases that were under way are marked, since they may have gone on after the backup was made; releases that were scheduled
-//! are taken back, since a person may have done so after it was made, and nobody would be asked again.
+//! are taken back, since a person may have done so after it was made, and nobody would be asked again. API keys are revoked unless
+//! the restorer says otherwise: the backup does not know which of them were revoked after it was made.
 
 mod tables;
 
@@ -28,6 +29,7 @@ use self::tables::{Kind, TABLES, Table};
 use crate::audit::{self, AuditBreak, Change};
 use crate::engine::{Address, Both, Database, Read, Settings, Tx};
 use crate::error::DbError;
+use crate::keys::{key_list, key_revoke};
 use crate::meta;
 use crate::migrations::SCHEMA_VERSION;
 use crate::numbers::{Number, number_to_release, number_update};
@@ -55,6 +57,15 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// The key that its secrets are sealed with, if there are any.
     pub key_fingerprint: Option<String>,
+}
+
+/// What becomes of the API keys of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoredKeys {
+    /// They are revoked: one that was revoked after the backup was made must not live again.
+    Revoke,
+    /// They work as they did when it was made.
+    Keep,
 }
 
 /// The last line.
@@ -303,8 +314,11 @@ const ROWS_AT_ONCE: usize = 1024;
 /// Numbers whose release is taken back at once.
 const NUMBERS_AT_ONCE: u32 = 500;
 
+/// Keys that are revoked at once.
+const KEYS_AT_ONCE: u32 = 500;
+
 /// Writes all rows of a backup into an empty database.
-fn insert_all(tx: &Tx<'_>, path: &Path) -> Result<Backup, DbError> {
+fn insert_all(tx: &Tx<'_>, path: &Path, keys: RestoredKeys) -> Result<Backup, DbError> {
     let kept: i64 = tx.query_one(IS_EMPTY, &[], |row| row.read(0))?;
     if kept > 0 {
         return Err(DbError::Refused(
@@ -337,7 +351,45 @@ fn insert_all(tx: &Tx<'_>, path: &Path) -> Result<Backup, DbError> {
     );
     meta::purchases_lock(tx, &why)?;
     releases_take_back(tx, backup.manifest.created_at)?;
+    if keys == RestoredKeys::Revoke {
+        keys_revoke(tx, backup.manifest.created_at)?;
+    }
     Ok(backup)
+}
+
+/// Who restores, as the audit log names it.
+const RESTORER: &str = "system:backup_restore";
+
+/// Ends every key of every workspace: which of them were ended since, the backup does not know.
+fn keys_revoke(tx: &Tx<'_>, made_at: Timestamp) -> Result<(), DbError> {
+    let now = meta::clock(tx)?;
+    let mut workspace = None;
+    while let Some(next) = workspaces::workspace_list(tx, workspace, 1)?.pop() {
+        workspace = Some(next.id);
+        let mut key = None;
+        loop {
+            let page = key_list(tx, next.id, key, KEYS_AT_ONCE)?;
+            let Some(last) = page.last() else { break };
+            key = Some(last.id);
+            for found in page.iter().filter(|found| found.revoked_at.is_none()) {
+                key_revoke(tx, next.id, found.id, now)?;
+                tx.record(&Change {
+                    workspace: next.id,
+                    at: now,
+                    actor: RESTORER,
+                    action: "key.revoke",
+                    target: found.id.to_string(),
+                    before: Some(serde_json::json!({"name": found.name, "revoked_at": null})),
+                    after: Some(serde_json::json!({
+                        "name": found.name, "revoked_at": now.to_string(), "backup_of": made_at.to_string(),
+                    })),
+                    request_id: None,
+                    event: Some(EventKind::KeyRevoked),
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps every number that was to be given back: whether that was taken back since, the backup does not know.
@@ -354,7 +406,7 @@ fn releases_take_back(tx: &Tx<'_>, made_at: Timestamp) -> Result<(), DbError> {
             tx.record(&Change {
                 workspace: before.workspace,
                 at: now,
-                actor: "system:backup_restore",
+                actor: RESTORER,
                 action: "number.release_cancel",
                 target: before.id.to_string(),
                 before: Some(serde_json::json!({"status": before.status.as_str()})),
@@ -415,11 +467,15 @@ impl Database {
 
     /// Restores a backup into a database without workspaces, all or nothing, and opens it. It buys nothing
     /// until it was compared with the carrier.
-    pub async fn backup_restore(settings: Settings, path: &Path) -> Result<(Database, Backup), DbError> {
+    pub async fn backup_restore(
+        settings: Settings,
+        path: &Path,
+        keys: RestoredKeys,
+    ) -> Result<(Database, Backup), DbError> {
         Database::backup_read(path)?;
         let database = Database::open(settings).await?;
         let file = path.to_path_buf();
-        let restored = database.in_bulk().write(move |tx| insert_all(tx, &file)).await;
+        let restored = database.in_bulk().write(move |tx| insert_all(tx, &file, keys)).await;
         match restored {
             Ok(backup) => Ok((database, backup)),
             Err(error) => {
@@ -441,7 +497,8 @@ async fn verify_in(folder: &Path, path: &Path) -> Result<Verified, DbError> {
     let mut settings = Settings::new(Address::Sqlite(folder.join("switchboard.db")));
     // It is thrown away at once: where it stands does not matter.
     settings.danger_allow_any_file_system = true;
-    let (database, backup) = Database::backup_restore(settings, path).await?;
+    // Nobody asks it anything: revoking would only add to what is counted.
+    let (database, backup) = Database::backup_restore(settings, path, RestoredKeys::Keep).await?;
     let bulk = database.in_bulk();
     let checked = bulk.read(|read| {
         let problems = read.query(INTEGRITY, &[], |row| row.read::<String>(0))?;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arena::{Arena, at};
-use crate::stock::{HOME, agent, deploy, keep, number, phone_number, workspaces};
+use crate::stock::{HOME, OTHER, agent, deploy, keep, number, phone_number, workspaces};
 use database::agents::{agent_create, agent_find};
 use database::audit::audit_verify;
+use database::backup::RestoredKeys;
 use database::calls::{CallEvent, CallReport, call_report};
 use database::events::event_list;
 use database::idempotency::{Answer, Slot, idempotency_keep};
+use database::keys::{ApiKey, KeyRole, key_create, key_find, key_revoke};
 use database::meta;
 use database::numbers::{Number, number_find, number_to_release, number_update};
 use database::purchases::{BudgetRefusal, Limits, purchase_claim, purchase_create, purchase_find};
@@ -19,8 +21,9 @@ use database::{Change, Database, DbError, Engine, Keyring};
 use domain::call::{CallStatus, Ingress};
 use domain::environment::Environment;
 use domain::event::EventKind;
-use domain::id::{AgentId, CallId, NumberId, PurchaseId, SecretId};
+use domain::id::{AgentId, CallId, KeyId, NumberId, PurchaseId, SecretId};
 use domain::number::{NumberStatus, ReleaseHold};
+use domain::permission::BuiltInRole;
 use expect_test::expect;
 use jiff::SignedDuration;
 
@@ -28,6 +31,7 @@ crate::on_both_engines!(
     a_backup_holds_every_table_and_column,
     a_restored_database_is_the_same,
     a_restored_release_waits_for_a_person,
+    a_restored_key_opens_nothing,
     a_backup_moves_between_engines,
     backups_under_writes_are_whole,
     a_broken_backup_is_refused,
@@ -188,7 +192,8 @@ async fn a_restored_database_is_the_same(arena: Arena) {
     assert_eq!(Database::backup_read(&path).unwrap(), made);
     let verified = Database::backup_verify(&path).await.unwrap();
     assert_eq!((verified.audit_entries, &verified.backup), (5, &made));
-    let (restored, backup) = Database::backup_restore(arena.empty(arena.engine).await, &path).await.unwrap();
+    let (restored, backup) =
+        Database::backup_restore(arena.empty(arena.engine).await, &path, RestoredKeys::Revoke).await.unwrap();
     assert_eq!(backup, made);
     prove(&restored, &arena.database).await;
     restored.close().await;
@@ -209,7 +214,8 @@ async fn a_restored_release_waits_for_a_person(arena: Arena) {
     arena.database.write(move |tx| keep(tx, std::slice::from_ref(&held))).await.unwrap();
     let path = arena.folder.path().join("backup.jsonl");
     arena.database.backup_create(&path, at(50)).await.unwrap();
-    let (restored, _) = Database::backup_restore(arena.empty(arena.engine).await, &path).await.unwrap();
+    let (restored, _) =
+        Database::backup_restore(arena.empty(arena.engine).await, &path, RestoredKeys::Revoke).await.unwrap();
     let found = restored
         .read(|read| {
             assert!(number_to_release(read, at(1_000_000), 10)?.is_empty(), "nothing is to be given back");
@@ -222,12 +228,66 @@ async fn a_restored_release_waits_for_a_person(arena: Arena) {
     restored.close().await;
 }
 
+/// One that was revoked after the backup was made would live again.
+async fn a_restored_key_opens_nothing(arena: Arena) {
+    furnish(&arena.database).await;
+    let key = |n: u128, workspace| ApiKey {
+        id: KeyId::from_bits(n),
+        public_id: format!("public{n}"),
+        workspace,
+        name: "deploy".into(),
+        secret_hash: vec![7; 32],
+        last4: "abcd".into(),
+        role: KeyRole::BuiltIn(BuiltInRole::Owner),
+        created_at: at(1),
+        created_by: "cli".into(),
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    arena
+        .database
+        .write(move |tx| {
+            key_create(tx, &key(1, HOME))?;
+            key_create(tx, &key(2, HOME))?;
+            key_create(tx, &key(3, OTHER))?;
+            key_revoke(tx, HOME, KeyId::from_bits(2), at(2)).map(drop)
+        })
+        .await
+        .unwrap();
+    let path = arena.folder.path().join("backup.jsonl");
+    arena.database.backup_create(&path, at(50)).await.unwrap();
+    let other = if arena.engine == Engine::Sqlite { Engine::Postgres } else { Engine::Sqlite };
+    let revoked = async |engine, keys| {
+        let (restored, _) = Database::backup_restore(arena.empty(engine).await, &path, keys).await.unwrap();
+        let found = restored
+            .read(|read| {
+                let at = |workspace, n| {
+                    key_find(read, workspace, KeyId::from_bits(n)).map(|key| key.unwrap().revoked_at)
+                };
+                let told = event_list(read, HOME, 0, 100)?;
+                let told = told.iter().filter(|entry| entry.event.kind == EventKind::KeyRevoked).count();
+                assert!(audit_verify(read, HOME, None)?.is_ok());
+                Ok((at(HOME, 1)?, at(HOME, 2)?, at(OTHER, 3)?, told))
+            })
+            .await
+            .unwrap();
+        restored.close().await;
+        found
+    };
+    let (one, two, three, told) = revoked(arena.engine, RestoredKeys::Revoke).await;
+    assert!(one.is_some() && three.is_some(), "in every workspace");
+    assert_eq!((two, told), (Some(at(2)), 1), "what was revoked before stays as it was");
+    assert_eq!(revoked(other, RestoredKeys::Keep).await, (None, Some(at(2)), None, 0));
+}
+
 async fn a_backup_moves_between_engines(arena: Arena) {
     furnish(&arena.database).await;
     let path = arena.folder.path().join("backup.jsonl");
     arena.database.backup_create(&path, at(50)).await.unwrap();
     let other = if arena.engine == Engine::Sqlite { Engine::Postgres } else { Engine::Sqlite };
-    let (restored, _) = Database::backup_restore(arena.empty(other).await, &path).await.unwrap();
+    let (restored, _) =
+        Database::backup_restore(arena.empty(other).await, &path, RestoredKeys::Revoke).await.unwrap();
     assert_eq!(restored.engine(), other);
     prove(&restored, &arena.database).await;
     restored.close().await;
@@ -308,7 +368,7 @@ async fn a_broken_backup_is_refused(arena: Arena) {
         let error = Database::backup_read(&path).unwrap_err().to_string();
         assert!(Database::backup_verify(&path).await.is_err());
         let settings = arena.empty(arena.engine).await;
-        assert!(Database::backup_restore(settings, &path).await.is_err());
+        assert!(Database::backup_restore(settings, &path, RestoredKeys::Revoke).await.is_err());
         told.push(error.rsplit_once("broken.jsonl: ").map_or(error.clone(), |(_, why)| why.to_owned()));
     }
     expect![[r#"
@@ -328,7 +388,8 @@ async fn a_full_database_is_not_overwritten(arena: Arena) {
     furnish(&arena.database).await;
     let path = arena.folder.path().join("backup.jsonl");
     arena.database.backup_create(&path, at(50)).await.unwrap();
-    let Err(error) = Database::backup_restore(arena.settings.clone(), &path).await else {
+    let Err(error) = Database::backup_restore(arena.settings.clone(), &path, RestoredKeys::Revoke).await
+    else {
         panic!("it was overwritten")
     };
     assert!(matches!(&error, DbError::Refused(why) if why.contains("not empty")), "{error}");

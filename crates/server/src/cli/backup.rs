@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use database::Database;
-use database::backup::Backup;
+use database::backup::{Backup, RestoredKeys};
 
 use super::client::Failure;
 use super::text::{note, say};
@@ -42,11 +42,16 @@ enum BackupCommand {
     /// Restore a backup into an empty database
     #[command(
         after_help = "Stop every node first, and name an empty database in the settings: a new data_dir, or a new PostgreSQL database. Nothing can be \
-                      bought there until `switchboard reconcile` has compared it with the carrier.\n\nExample:\n  switchboard backup restore /var/backups/switchboard-2026-11-21.backup"
+                      bought there until `switchboard reconcile` has compared it with the carrier. All API keys are revoked, since the backup does not know \
+                      which were revoked after it was made; make new ones with `switchboard keys create`.\n\n\
+                      Example:\n  switchboard backup restore /var/backups/switchboard-2026-11-21.backup"
     )]
     Restore {
         #[command(flatten)]
         config: ConfigArgs,
+        /// Let the API keys of the backup work again, also those that were revoked after it was made
+        #[arg(long)]
+        keep_keys: bool,
         /// The file
         file: PathBuf,
     },
@@ -87,7 +92,7 @@ impl BackupArgs {
                 ));
                 Ok(())
             }
-            BackupCommand::Restore { config, file } => {
+            BackupCommand::Restore { config, keep_keys, file } => {
                 let config = config.load()?;
                 app::data_dir_create(&config.data_dir).map_err(|error| {
                     Failure::Usage(format!(
@@ -97,7 +102,9 @@ impl BackupArgs {
                 })?;
                 let settings = config.database_settings();
                 let shown = settings.address.shown();
-                let (database, backup) = Database::backup_restore(settings, &file).await.map_err(refused)?;
+                let keys = if keep_keys { RestoredKeys::Keep } else { RestoredKeys::Revoke };
+                let (database, backup) =
+                    Database::backup_restore(settings, &file, keys).await.map_err(refused)?;
                 let expected = database.key_fingerprint().await.map_err(refused)?;
                 database.close().await;
                 say(&format!("{shown}: restored, {}", summary(&backup)));
@@ -105,9 +112,14 @@ impl BackupArgs {
                     note(&format!("A start needs the key {expected} in {}.", config.key_file().display()));
                 }
                 note("Buying is locked until `switchboard reconcile` has compared it with the carrier.");
-                note(
-                    "API keys that were revoked since the backup was made work again: look through GET /v1/api-keys.",
-                );
+                note(match keys {
+                    RestoredKeys::Revoke => {
+                        "All API keys were revoked. Make one for each workspace: `switchboard keys create --workspace NAME --role owner`."
+                    }
+                    RestoredKeys::Keep => {
+                        "API keys that were revoked since the backup was made work again: look through GET /v1/api-keys."
+                    }
+                });
                 Ok(())
             }
         }

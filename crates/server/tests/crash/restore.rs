@@ -11,7 +11,7 @@ use crate::world::World;
 #[tokio::test]
 async fn a_restored_backup_buys_nothing_until_it_was_compared() {
     let mut world = World::new(Engine::Sqlite, 9).await;
-    let key = world.run(&["keys", "create", "--workspace", "buyers", "--role", "owner"]);
+    let mut key = world.run(&["keys", "create", "--workspace", "buyers", "--role", "owner"]);
     let (node, _) = world.serving().await;
     let before = world.buy(world.next_number()).await;
     world.until(before, PurchaseState::Active).await;
@@ -38,11 +38,18 @@ async fn a_restored_backup_buys_nothing_until_it_was_compared() {
     world.settings = world.settings.replace(&old, &new);
     world.run(&["backup", "restore", backup]);
     let config: Config = toml::from_str(&world.settings).unwrap();
+    // The old key opens nothing any more.
+    let revoked = std::mem::replace(
+        &mut key,
+        world.run(&["keys", "create", "--workspace", "buyers", "--role", "owner"]),
+    );
     world.database = Database::open(config.database_settings()).await.unwrap();
     world.count_posts().await;
     world.faults(json!([{"operation": "numbers.list", "kind": "error_before"}])).await;
 
     let (node, url) = world.serving().await;
+    let asked = world.http.get(format!("{url}/v1/numbers")).bearer_auth(&revoked).send().await.unwrap();
+    assert_eq!(asked.status().as_u16(), 401, "{}", asked.text().await.unwrap());
     let buy = async |idempotency_key: &str| {
         let wanted = json!({"country": "US", "type": "local", "area_code": "415",
             "max_monthly_price": {"amount": "2.00", "currency": "USD"}});

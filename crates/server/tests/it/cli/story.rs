@@ -228,10 +228,11 @@ fn a_number_is_bought_assigned_explained_and_kept_through_a_restore() {
     let (exit, out, _) = restored.local(&["doctor"]);
     assert_eq!((exit, out.contains("warn  purchases")), (Some(0), false), "{out}");
     let server = restored.serve();
-    assert!(
-        server.ok(&key, &["numbers", "list"]).contains(&number),
-        "the number is there again, and the key works"
-    );
+    let (exit, _, err) = server.run(&key, &["numbers", "list"]);
+    assert_eq!(exit, Some(1), "whoever found the old key has nothing: {err}");
+    assert!(err.contains("key_revoked"), "{err}");
+    let key = owner_key(&restored);
+    assert!(server.ok(&key, &["numbers", "list"]).contains(&number), "the number is there again");
     assert_ne!(buy(&server, &key), number);
     let (exit, out, err) = restored.local(&["audit", "verify"]);
     assert_eq!(exit, Some(0), "{out}{err}");
