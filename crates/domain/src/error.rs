@@ -55,6 +55,7 @@ error_table! {
     InvalidUtf8, "invalid_utf8", 400, None, "The body is not valid UTF-8", "Send UTF-8 without lone surrogates.";
     InvalidForm, "invalid_form", 400, None, "The form body cannot be read", "Send application/x-www-form-urlencoded as the carrier's documents describe.";
     BadCursor, "bad_cursor", 400, None, "The cursor is not one of ours", "Use `next_cursor` of the previous page unchanged, with the same filters.";
+    BadEventId, "bad_event_id", 400, None, "The Last-Event-ID is not the id of an event", "Send the `id` of the event that you saw last, or leave the header out and read anew what you show.";
     KeyInUrl, "key_in_url", 400, None, "An API key was sent in the URL", "Send it as `Authorization: Bearer …`. URLs end up in logs: revoke this key and create another.";
     IdempotencyKeyRequired, "idempotency_key_required", 400, None, "This request needs an Idempotency-Key", "Send a header `Idempotency-Key` with a value of your own, such as a UUID, and the same one when you repeat the request.";
     IdempotencyKeyInvalid, "idempotency_key_invalid", 400, None, "The Idempotency-Key cannot be used", "Send 1 to 255 visible ASCII characters.";

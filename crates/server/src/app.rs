@@ -31,7 +31,7 @@ use crate::actions::health::Health;
 use crate::api::Cursors;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::limits::{Limits, Unproven};
+use crate::limits::{Limits, Listeners, Unproven};
 use crate::record::Recorder;
 use crate::routes::{Disk, Routes};
 use crate::store::Store;
@@ -69,6 +69,8 @@ pub struct App {
     pub limits: Limits,
     /// How much each address may still ask without proof.
     pub unproven: Unproven,
+    /// Who listens to events.
+    pub listeners: Arc<Listeners>,
     /// Seals the cursors of lists.
     pub cursors: Cursors,
     /// What calls are decided by.
@@ -154,6 +156,7 @@ impl App {
             store: Store::open(&config, &keyring)?.map(Arc::new),
             limits: Limits::new(&config.limits, clock.clone()),
             unproven: Unproven::new(&config.limits, config.trusted_proxies.clone(), clock.clone()),
+            listeners: Listeners::new(&config.limits),
             cursors: Cursors::new(keyring.derive("cursors").as_slice()),
             routes: Arc::new(Routes::new(clock.clone())),
             routes_disk: Arc::new(Disk::new(config.data_dir.clone())),

@@ -1,5 +1,7 @@
-//! Rate limits, by the generic cell rate algorithm: how much one API key may ask, and how much one address without proof.
+//! Rate limits, by the generic cell rate algorithm: how much one API key may ask, and how much one address without proof. And how
+//! many may listen to events at once.
 
+mod listeners;
 mod unproven;
 
 use std::num::NonZeroU32;
@@ -12,6 +14,7 @@ use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+pub use self::listeners::{Full, Listeners, Listening};
 pub use self::unproven::{Source, Unproven};
 use crate::clock::Clock;
 use crate::config;

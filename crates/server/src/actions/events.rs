@@ -3,9 +3,10 @@
 
 use database::events::{Entry, event_last, event_list, event_seq};
 use database::keys::{key_find, key_find_by_public_id};
+use database::{DbError, Read};
 use domain::error::{Code, Refusal};
 use domain::event::EventKind;
-use domain::id::EventId;
+use domain::id::{EventId, WorkspaceId};
 use domain::permission::Permission;
 use tokio::sync::watch;
 
@@ -48,8 +49,18 @@ pub fn feed_changes(app: &Shared) -> watch::Receiver<u64> {
 pub struct Beginning {
     /// Behind this place in the feed.
     pub after: i64,
-    /// The event that was asked for is no longer kept: what lies between is lost to this listener.
-    pub is_gap: bool,
+    /// Why the listener has not seen all that is before it, if so.
+    pub gap: Option<Gap>,
+}
+
+/// Why a feed cannot go on behind the event that was named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// It is older than all that is kept: what lay between is lost to this listener, and the oldest that is kept comes next.
+    Forgotten,
+    /// This workspace never had such an event, as far as is known. Everything that happened might have been missed, or nothing:
+    /// only what comes next is sent.
+    Unknown,
 }
 
 /// Finds where to begin: behind the event that the listener saw last, or with what comes next.
@@ -61,14 +72,25 @@ pub async fn feed_begin(
     may_see_any(caller)?;
     let workspace = caller.workspace;
     let begin = app.database.read(move |read| match last_seen {
-        None => Ok(Beginning { after: event_last(read, workspace)?, is_gap: false }),
+        None => Ok(Beginning { after: event_last(read, workspace)?, gap: None }),
         Some(id) => match event_seq(read, workspace, id)? {
-            Some(after) => Ok(Beginning { after, is_gap: false }),
-            // The oldest that is kept comes first.
-            None => Ok(Beginning { after: 0, is_gap: true }),
+            Some(after) => Ok(Beginning { after, gap: None }),
+            None => lost(read, workspace, id),
         },
     });
     Ok(begin.await?)
+}
+
+/// Where to begin for whoever names an event that is not there. Its id tells how old it would be.
+fn lost(read: &Read<'_>, workspace: WorkspaceId, id: EventId) -> Result<Beginning, DbError> {
+    let oldest = event_list(read, workspace, 0, 1)?.pop();
+    Ok(match oldest {
+        // Where some were forgotten, the first that is kept is not the first that there was.
+        Some(oldest) if oldest.seq > 1 && id < oldest.event.id => {
+            Beginning { after: oldest.seq - 1, gap: Some(Gap::Forgotten) }
+        }
+        _ => Beginning { after: event_last(read, workspace)?, gap: Some(Gap::Unknown) },
+    })
 }
 
 fn may_see_any(caller: &Caller) -> Result<(), Refusal> {

@@ -4,9 +4,8 @@
 //! Nothing is buffered for a slow listener: a batch is read when the last one was taken. A listener whose key is revoked, or whose
 //! role changes, notices within [`KEY_CHECK_EVERY`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body as AxumBody, Bytes};
@@ -17,10 +16,10 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use domain::error::{Code, Refusal};
 use domain::event::{Event, EventKind};
-use domain::id::{EventId, WorkspaceId};
+use domain::id::EventId;
 use futures_util::{FutureExt as _, stream};
 use serde::Serialize;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
@@ -30,14 +29,11 @@ use super::body::Query;
 use super::error::{FieldError, Problem};
 use super::router::Routes;
 use super::schema::{self, time};
-use crate::actions::events::{caller_again, feed_begin, feed_changes, feed_read};
+use crate::actions::events::{Gap, caller_again, feed_begin, feed_changes, feed_read};
 use crate::actions::{Caller, Failure};
 use crate::app::Shared;
+use crate::limits::{Full, Listening};
 
-/// The most listeners of one node.
-pub const LISTENERS_MAX: usize = 200;
-/// The most of them that one workspace may have, so that none takes all.
-pub const LISTENERS_OF_WORKSPACE_MAX: usize = 40;
 /// How many events are read at once.
 const BATCH: u32 = 100;
 /// How often a silent connection is kept open: most proxies wait a minute.
@@ -49,13 +45,12 @@ pub const KEY_CHECK_EVERY: Duration = Duration::from_secs(3);
 /// How soon a listener that was cut off comes back, in milliseconds.
 const RETRY_MS: u32 = 2_000;
 
-static LISTENERS: Semaphore = Semaphore::const_new(LISTENERS_MAX);
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The routes of events.
 pub fn routes() -> Routes {
-    Routes::new().with(routes!(listen), &[Code::InvalidId, Code::InvalidValue])
+    Routes::new().with(routes!(listen), &[Code::BadEventId, Code::InvalidValue])
 }
 
 /// One event.
@@ -103,6 +98,7 @@ impl<S: Sync> FromRequestParts<S> for LastEventId {
             return Ok(LastEventId(None));
         };
         let id = String::from_utf8_lossy(sent.as_bytes()).parse::<EventId>();
+        let id = id.map_err(|refusal| Refusal { code: Code::BadEventId, ..refusal });
         let id = id.map_err(|refusal| Problem::invalid(vec![FieldError::new("Last-Event-ID", refusal)]))?;
         Ok(LastEventId(Some(id)))
     }
@@ -116,7 +112,8 @@ fn kinds_parse(text: &str) -> Result<BTreeSet<EventKind>, Refusal> {
 ///
 /// Server-sent events, in the order in which they were committed: `id`, `event` (the type) and `data` (the event as JSON). Without
 /// `Last-Event-ID` only what comes next is sent. Where the event named there is no longer kept, an event `stream.gap` comes first,
-/// then the oldest that is. You hear of what your key may read; silence is broken by a comment every 15 seconds.
+/// then the oldest that is; where your workspace knows no such event, `stream.gap` comes first, then only what happens from now on.
+/// In both cases read anew what you show. You hear of what your key may read; silence is broken by a comment every 15 seconds.
 #[utoipa::path(
     get, path = "/v1/events", tag = "Audit", operation_id = "event_listen",
     params(
@@ -132,31 +129,13 @@ pub async fn listen(
     query: Query,
 ) -> Result<Response, Problem> {
     let kinds = query.read(|fields| Some(fields.optional("type", |json| json.text(kinds_parse))))?;
-    let place = Place::take(caller.workspace).ok_or_else(|| {
-        Problem::new(
-            Code::Overloaded,
-            format!("this workspace has {LISTENERS_OF_WORKSPACE_MAX} listeners at this node, the most it may have; close one"),
-        )
-        .retry_after(10)
-    })?;
-    let room = LISTENERS.try_acquire().map_err(|_| {
-        Problem::new(
-            Code::Overloaded,
-            format!(
-                "this node has {LISTENERS_MAX} listeners, the most it takes; close one, or try again later"
-            ),
-        )
-        .retry_after(10)
-    })?;
+    let place = app.listeners.enter(caller.workspace, caller.key).map_err(full)?;
     // Subscribed first: what is committed from here on is either read or hinted at.
     let changes = feed_changes(&app);
     let begin = feed_begin(&app, &caller, last_seen).await?;
     let mut ready = VecDeque::from([format!("retry: {RETRY_MS}\n: listening\n\n")]);
-    if begin.is_gap {
-        ready.push_back(
-            "event: stream.gap\ndata: {\"detail\":\"the event that you saw last is no longer kept; read what you show anew\"}\n\n"
-                .to_owned(),
-        );
+    if let Some(gap) = begin.gap {
+        ready.push_back(gap_frame(gap));
     }
     let listener = Listener {
         stopping: app.tasks.stopping(),
@@ -169,7 +148,7 @@ pub async fn listen(
         look: ticking(LOOK_EVERY),
         key_check: ticking(KEY_CHECK_EVERY),
         app,
-        _room: (room, place),
+        _place: place,
     };
     let chunks = stream::unfold(listener, |mut listener| async move {
         let chunk = listener.next().await?;
@@ -184,42 +163,44 @@ pub async fn listen(
     Ok((StatusCode::OK, headers, AxumBody::from_stream(chunks)).into_response())
 }
 
+/// Why there is no room for one more listener.
+fn full(full: Full) -> Problem {
+    let (code, detail) = match full {
+        Full::Key(most) => (
+            Code::RateLimited,
+            format!(
+                "this key has {most} listeners at this node, the most that one key may have; close one, or use a key for each program"
+            ),
+        ),
+        Full::Workspace(most) => (
+            Code::RateLimited,
+            format!("this workspace has {most} listeners at this node, the most it may have; close one"),
+        ),
+        Full::Node(most) => (
+            Code::Overloaded,
+            format!("this node has {most} listeners, the most it takes; close one, or try again later"),
+        ),
+    };
+    Problem::new(code, detail).retry_after(10)
+}
+
+fn gap_frame(gap: Gap) -> String {
+    let detail = match gap {
+        Gap::Forgotten => {
+            "the event that you saw last is no longer kept; read what you show anew. The oldest that is kept comes next"
+        }
+        Gap::Unknown => {
+            "this workspace has no such event as you saw last; read what you show anew. Only what happens from now on comes next"
+        }
+    };
+    format!("event: stream.gap\ndata: {}\n\n", serde_json::json!({ "detail": detail }))
+}
+
 fn ticking(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     ticks
-}
-
-/// One of the places of a workspace, until it is dropped.
-struct Place(WorkspaceId);
-
-/// How many listeners each workspace has.
-static PLACES: Mutex<BTreeMap<WorkspaceId, usize>> = Mutex::new(BTreeMap::new());
-
-impl Place {
-    /// One more place, if there is one left.
-    fn take(workspace: WorkspaceId) -> Option<Place> {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = places.entry(workspace).or_default();
-        if *taken >= LISTENERS_OF_WORKSPACE_MAX {
-            return None;
-        }
-        *taken += 1;
-        Some(Place(workspace))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = places.get_mut(&self.0) {
-            *taken -= 1;
-            if *taken == 0 {
-                places.remove(&self.0);
-            }
-        }
-    }
 }
 
 /// One connection.
@@ -235,7 +216,7 @@ struct Listener {
     keep_alive: Interval,
     look: Interval,
     key_check: Interval,
-    _room: (SemaphorePermit<'static>, Place),
+    _place: Listening,
 }
 
 impl Listener {
