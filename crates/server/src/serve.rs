@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::header::CONNECTION;
 use axum::middleware::from_fn_with_state;
+use domain::error::Code;
 use hyper::Request;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -17,10 +19,11 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{info, warn};
 
+use crate::api::error::Problem;
 use crate::app::{App, Random, Shared};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::connections::Rules;
+use crate::connections::{Rules, Seat};
 use crate::{api, background, callbacks, connections, logs};
 
 /// Serves until it is told to stop.
@@ -55,10 +58,12 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
     });
     let router = router(&app);
     let under_way = TaskTracker::new();
-    let serve = move |peer: SocketAddr, request: Request<Incoming>| {
+    let no_room = Router::new().fallback(no_room).layer(from_fn_with_state(app.clone(), api::answer));
+    let serve = move |peer: SocketAddr, seat: Seat, request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        let may_be_asked = is_urgent(request.uri().path()) || seat.is_ordinary();
+        if may_be_asked { router.clone().oneshot(request) } else { no_room.clone().oneshot(request) }
     };
     connections::accept(listener, rules(&app.config), stop.clone(), under_way.clone(), serve).await;
     under_way.close();
@@ -80,6 +85,18 @@ pub async fn run(app: Shared, listener: TcpListener, stop: CancellationToken) ->
     Ok(())
 }
 
+/// What is answered also from a reserved place: calls must not wait for whoever else is connected, and whoever watches us is told.
+fn is_urgent(path: &str) -> bool {
+    path.starts_with("/callbacks/") || matches!(path, "/live" | "/ready")
+}
+
+/// Answers everything else from there.
+async fn no_room() -> Problem {
+    let detail =
+        "all connections are taken but those kept for carriers' callbacks; close some, or try again later";
+    Problem::new(Code::Overloaded, detail).retry_after(1).header(CONNECTION, "close")
+}
+
 /// Who may connect.
 fn rules(config: &Config) -> Rules {
     // Without TLS of our own, only the proxy that ends it may come from outside.
@@ -88,7 +105,9 @@ fn rules(config: &Config) -> Rules {
         connections_max: config.limits.connections.max(1),
         per_address_max: if only_proxies { 0 } else { config.limits.connections_per_address },
         proxies: config.trusted_proxies.clone(),
+        reserved: config.limits.connections_reserved,
         headers_limit: Duration::from_millis(config.limits.headers_timeout_ms),
+        write_limit: Duration::from_millis(config.limits.write_timeout_ms),
         drain_limit: Duration::from_millis(config.drain_timeout_ms),
     }
 }

@@ -60,6 +60,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// How long a client may take to send a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of its answer.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 /// An API key, which may stand in for the account's token, though callbacks are never signed with it.
 #[derive(Clone)]
@@ -177,13 +179,15 @@ pub async fn start(config: SimulatorConfig) -> anyhow::Result<RunningSimulator> 
     }
     let rules = Rules {
         connections_max: CONNECTIONS_MAX,
+        reserved: 0,
         per_address_max: CONNECTIONS_MAX,
         proxies: Vec::new(),
         headers_limit: HEADERS_LIMIT,
+        write_limit: WRITE_LIMIT,
         drain_limit: DRAIN_LIMIT,
     };
     let serving = Arc::clone(&shared);
-    let serve = move |peer: SocketAddr, request| router::serve(Arc::clone(&serving), peer.ip(), request);
+    let serve = move |peer: SocketAddr, _, request| router::serve(Arc::clone(&serving), peer.ip(), request);
     let (stop, tracker) = (shared.stop.clone(), shared.tracker.clone());
     shared.tracker.spawn(connections::accept(listener, rules, stop, tracker, serve));
     let stop = shared.stop.clone();
