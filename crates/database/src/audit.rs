@@ -3,11 +3,14 @@
 //!
 //! Someone who edits, removes or reorders rows breaks the chain; someone who cuts its end off, or writes
 //! it anew, is found by comparing with an anchor kept elsewhere ([`audit_heads`]).
+//!
+//! No entry is older than the one before it: while a clock that was ahead is ahead no more, entries bear the time of the newest.
 
 use domain::event::EventKind;
 use domain::id::{AuditId, WorkspaceId};
 use jiff::{SignedDuration, Timestamp};
 use ring::digest::{Context, SHA256};
+use tracing::warn;
 
 use crate::engine::{Both, Read, Tx};
 use crate::error::DbError;
@@ -81,7 +84,9 @@ const INSERT: &str = "INSERT INTO audit (workspace_id, seq, id, at, actor, actio
 const LIST: &str = "SELECT id, seq, at, actor, action, target, before, after, request_id, hash FROM audit \
     WHERE workspace_id = $1 AND seq < $2";
 const CHAIN: &str = "SELECT seq, id, at, actor, action, target, before, after, request_id, hash FROM audit \
-    WHERE workspace_id = $1 ORDER BY seq";
+    WHERE workspace_id = $1 AND seq > $2 ORDER BY seq";
+const AT: &str = "SELECT at, hash FROM audit WHERE workspace_id = $1 AND seq = $2";
+const HEAD_OF: &str = "SELECT audit_seq, audit_hash FROM workspace_heads WHERE workspace_id = $1";
 const HEADS: &str = "SELECT workspace_id, audit_seq, audit_hash FROM workspace_heads ORDER BY workspace_id";
 
 /// Every query of this file.
@@ -92,6 +97,8 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("audit::INSERT", Both::same(INSERT)),
     ("audit::LIST", Both::same(LIST)),
     ("audit::CHAIN", Both::same(CHAIN)),
+    ("audit::AT", Both::same(AT)),
+    ("audit::HEAD_OF", Both::same(HEAD_OF)),
     ("audit::HEADS", Both::same(HEADS)),
 ];
 
@@ -126,12 +133,13 @@ impl Tx<'_> {
     /// Writes the audit row and the event of a change.
     pub fn record(&self, change: &Change<'_>) -> Result<(), DbError> {
         let head = head_lock(self, change.workspace)?;
+        let at = not_before(self, change.workspace, head.audit_seq, change.at)?;
         let before = change.before.as_ref().map(canonical);
         let after = change.after.as_ref().map(canonical);
         let mut entry = Hashed {
             seq: head.audit_seq + 1,
             id: String::new(),
-            at: change.at,
+            at,
             actor: change.actor,
             action: change.action,
             target: &change.target,
@@ -140,7 +148,7 @@ impl Tx<'_> {
             request_id: change.request_id,
         };
         // Ids need not be secret within a workspace: this one follows from its place in the chain.
-        entry.id = AuditId::new(change.at, entry.bits(&head.audit_hash)).to_string();
+        entry.id = AuditId::new(at, entry.bits(&head.audit_hash)).to_string();
         let hash = entry.hash(&head.audit_hash);
         self.execute(
             INSERT,
@@ -173,6 +181,25 @@ impl Tx<'_> {
         }
         Ok(())
     }
+}
+
+/// When an entry is written down as made: at its time, but never before the entry that it follows. Nodes' clocks differ, and are set.
+fn not_before(
+    read: &Read<'_>,
+    workspace: WorkspaceId,
+    last: i64,
+    at: Timestamp,
+) -> Result<Timestamp, DbError> {
+    let newest = read
+        .query_opt(AT, &[Value::text(&workspace), last.into()], |row| row.read::<Timestamp>(0))?
+        .unwrap_or(Timestamp::MIN);
+    if newest.duration_since(at) > CLOCK_TOLERANCE {
+        warn!(
+            workspace.id = %workspace,
+            "this node's clock says {at}, and the last audit entry was made at {newest}: one of the clocks was wrong. The new entry bears the later time"
+        );
+    }
+    Ok(at.max(newest))
 }
 
 /// What a hash covers.
@@ -320,6 +347,13 @@ pub fn audit_heads(read: &Read<'_>) -> Result<Vec<AuditHead>, DbError> {
     })
 }
 
+/// The end of one workspace's chain.
+pub fn audit_head(read: &Read<'_>, workspace: WorkspaceId) -> Result<Option<AuditHead>, DbError> {
+    read.query_opt(HEAD_OF, &[Value::text(&workspace)], |row| {
+        Ok(AuditHead { workspace, seq: row.read(0)?, hash: row.read(1)? })
+    })
+}
+
 /// What is wrong with a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuditBreak {
@@ -355,11 +389,37 @@ pub fn audit_verify(
     workspace: WorkspaceId,
     anchor: Option<&AuditHead>,
 ) -> Result<Result<i64, AuditBreak>, DbError> {
-    let mut last = (0_i64, ORIGIN.to_owned(), Timestamp::MIN);
+    walk(read, workspace, (0, ORIGIN.to_owned()), anchor)
+}
+
+/// Checks what was added to a chain since an anchor saw it, and that the anchor saw this chain. What is before was checked when the
+/// anchor was made.
+pub fn audit_verify_since(read: &Read<'_>, anchor: &AuditHead) -> Result<Result<i64, AuditBreak>, DbError> {
+    let seen = match anchor.seq {
+        0 => Some(ORIGIN.to_owned()),
+        seq => read.query_opt(AT, &[Value::text(&anchor.workspace), seq.into()], |row| row.read(1))?,
+    };
+    match seen {
+        Some(hash) if hash == anchor.hash => walk(read, anchor.workspace, (anchor.seq, hash), Some(anchor)),
+        Some(_) => Ok(Err(AuditBreak::Rewritten(anchor.seq))),
+        // Missing or cut off: from the beginning, that is told apart.
+        None => audit_verify(read, anchor.workspace, Some(anchor)),
+    }
+}
+
+/// Goes along a chain behind an entry: its place and its hash.
+fn walk(
+    read: &Read<'_>,
+    workspace: WorkspaceId,
+    behind: (i64, String),
+    anchor: Option<&AuditHead>,
+) -> Result<Result<i64, AuditBreak>, DbError> {
+    let from = behind.0;
+    let mut last = (behind.0, behind.1, Timestamp::MIN);
     let mut broken = None;
     // A clock that was set does the same to a chain; what comes behind is looked at all the same.
     let mut clock_back = None;
-    read.query_each(CHAIN, &[Value::text(&workspace)], |row| {
+    read.query_each(CHAIN, &[Value::text(&workspace), from.into()], |row| {
         if broken.is_some() {
             return Ok(());
         }
@@ -396,8 +456,7 @@ pub fn audit_verify(
     if let Some(broken) = broken {
         return Ok(Err(broken));
     }
-    let heads = audit_heads(read)?;
-    let head = heads.into_iter().find(|head| head.workspace == workspace);
+    let head = audit_head(read, workspace)?;
     let expected = head.as_ref().map_or(0, |head| head.seq).max(anchor.map_or(0, |anchor| anchor.seq));
     if head.is_none() && last.0 > 0 {
         return Ok(Err(AuditBreak::EndMissing));

@@ -1,6 +1,7 @@
 //! What happens without being asked: each task finds its work by itself, so that if a process dies,
 //! another finishes its work. A task takes no input, may run twice, and may run on two nodes at once.
 
+pub mod anchor_audit;
 pub mod build_routes;
 pub mod driver;
 pub mod order_numbers;
@@ -29,6 +30,7 @@ pub async fn start(app: &Shared) {
     driver.spawn(release_numbers::ReleaseNumbers::new(app));
     driver.spawn(reconcile_numbers::ReconcileNumbers::new(app));
     driver.spawn(prune_rows::PruneRows);
+    driver.spawn(anchor_audit::AnchorAudit::new(app));
 }
 
 #[cfg(test)]

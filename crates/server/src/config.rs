@@ -75,6 +75,8 @@ pub struct Config {
     pub egress: Egress,
     /// How long things are kept.
     pub retention: Retention,
+    /// How the audit log is anchored.
+    pub audit: Audit,
     /// How much may be asked.
     pub limits: Limits,
     /// What is logged, and how.
@@ -104,6 +106,7 @@ impl Default for Config {
             carriers: Carriers::default(),
             egress: Egress::default(),
             retention: Retention::default(),
+            audit: Audit::default(),
             limits: Limits::default(),
             log: Log::default(),
             danger_failpoint: None,
@@ -373,6 +376,22 @@ impl Default for Retention {
     }
 }
 
+/// How the audit log is anchored: what each chain ends with is written down outside the database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// How often, while all chains are whole and something was added.
+    pub anchor_period_ms: u64,
+    /// Where; absent: `audit-anchor.json` in `data_dir`.
+    pub anchor_file: Option<PathBuf>,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Audit { anchor_period_ms: 300_000, anchor_file: None }
+    }
+}
+
 /// How much may be asked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -392,8 +411,18 @@ pub struct Limits {
     pub connections: usize,
     /// How many of them one address may have, unless it is this machine or one of `trusted_proxies`.
     pub connections_per_address: usize,
+    /// How many of `connections` are kept for carriers' callbacks: once all others are taken, a new one is asked nothing else.
+    pub connections_reserved: usize,
     /// How long a client may take to send the headers of a request, and may leave a connection idle.
     pub headers_timeout_ms: u64,
+    /// How long a client may take nothing of its answer, an event stream's too, before it is let go.
+    pub write_timeout_ms: u64,
+    /// How many may listen to events at this node at once.
+    pub listeners: usize,
+    /// How many of them may be of one workspace.
+    pub listeners_per_workspace: usize,
+    /// How many of them may listen with one API key.
+    pub listeners_per_key: usize,
 }
 
 impl Default for Limits {
@@ -406,7 +435,12 @@ impl Default for Limits {
             request_timeout_ms: 15_000,
             connections: 512,
             connections_per_address: 64,
+            connections_reserved: 64,
             headers_timeout_ms: 30_000,
+            write_timeout_ms: 30_000,
+            listeners: 200,
+            listeners_per_workspace: 40,
+            listeners_per_key: 10,
         }
     }
 }
@@ -445,6 +479,11 @@ impl Config {
             name.push(".key");
             PathBuf::from(name)
         })
+    }
+
+    /// Where the audit log is anchored.
+    pub fn audit_anchor_file(&self) -> PathBuf {
+        self.audit.anchor_file.clone().unwrap_or_else(|| self.data_dir.join("audit-anchor.json"))
     }
 
     /// Where the embedded database is, unless `database_url` names another.

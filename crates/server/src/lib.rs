@@ -1,6 +1,7 @@
 //! The switchboard program.
 
 pub mod actions;
+pub mod anchor;
 pub mod api;
 pub mod app;
 pub mod background;

@@ -2,7 +2,9 @@
 
 use crate::arena::{Arena, at};
 use crate::stock::{HOME, OTHER, keep, number, workspaces};
-use database::audit::{AuditBreak, AuditFilter, AuditHead, audit_heads, audit_list, audit_verify};
+use database::audit::{
+    AuditBreak, AuditFilter, AuditHead, audit_head, audit_heads, audit_list, audit_verify, audit_verify_since,
+};
 use database::events::{NewEvent, event_last, event_list, event_prune, event_seq, events_append};
 use database::routes::route_version;
 use database::{Change, Database, DbError, Tx};
@@ -16,6 +18,7 @@ crate::on_both_engines!(
     many_events_ask_no_more_often_than_one,
     the_feed_is_in_commit_order,
     tampering_is_found,
+    what_was_added_since_an_anchor_is_checked,
     versions_have_no_holes,
     old_events_are_forgotten,
 );
@@ -235,13 +238,45 @@ async fn tampering_is_found(arena: Arena) {
     assert_eq!(verify(&arena.database, Some(anchor.clone())).await, Err(cut));
     arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(10)))).await.unwrap();
     assert_eq!(verify(&arena.database, Some(anchor)).await, Err(AuditBreak::Rewritten(10)));
-    // A clock that went back.
+    // A clock that went back is not followed.
     arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(-500)))).await.unwrap();
-    assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::ClockBack(11)));
-    // That hides nothing that comes behind it.
-    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(12)))).await.unwrap();
-    arena.raw("UPDATE audit SET actor = 'nobody' WHERE seq = 12").await;
-    assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::Changed(12)));
+    assert_eq!(verify(&arena.database, None).await, Ok(11));
+    let newest =
+        arena.database.read(|read| audit_list(read, HOME, &AuditFilter::default(), None, 2)).await.unwrap();
+    assert_eq!((newest[0].at, newest[1].at), (at(10), at(10)));
+    // Who writes one that does go back is found,
+    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(1000)))).await.unwrap();
+    arena.raw("UPDATE audit SET at = (SELECT a.at FROM audit a WHERE a.seq = 1) WHERE seq = 12").await;
+    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(13)))).await.unwrap();
+    arena.raw("UPDATE audit SET at = (SELECT e.at FROM events e WHERE e.seq = 12) WHERE seq = 12").await;
+    assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::ClockBack(13)));
+    // and hides nothing that comes behind.
+    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(1014)))).await.unwrap();
+    arena.raw("UPDATE audit SET actor = 'nobody' WHERE seq = 14").await;
+    assert_eq!(verify(&arena.database, None).await, Err(AuditBreak::Changed(14)));
+}
+
+/// Anchors are made often, so that only what is new is gone through each time.
+async fn what_was_added_since_an_anchor_is_checked(arena: Arena) {
+    workspaces(&arena.database).await;
+    let since = async |anchor: &AuditHead| {
+        let anchor = anchor.clone();
+        arena.database.read(move |read| audit_verify_since(read, &anchor)).await.unwrap()
+    };
+    let head = async || arena.database.read(|read| audit_head(read, HOME)).await.unwrap().unwrap();
+    let fresh = head().await;
+    assert_eq!((fresh.seq, since(&fresh).await), (0, Ok(0)));
+    arena.database.write(ten_changes).await.unwrap();
+    assert_eq!(since(&fresh).await, Ok(10));
+    let anchor = head().await;
+    arena.database.write(|tx| tx.record(&change(HOME, "num_1", at(11)))).await.unwrap();
+    assert_eq!(since(&anchor).await, Ok(11));
+    let forged = AuditHead { hash: fresh.hash.clone(), ..anchor.clone() };
+    assert_eq!(since(&forged).await, Err(AuditBreak::Rewritten(10)));
+    arena.raw("UPDATE audit SET actor = 'nobody' WHERE seq = 11").await;
+    assert_eq!(since(&anchor).await, Err(AuditBreak::Changed(11)));
+    arena.raw("DELETE FROM audit WHERE seq >= 10").await;
+    assert_eq!(since(&anchor).await, Err(AuditBreak::CutOff { found: 9, expected: 11 }));
 }
 
 async fn versions_have_no_holes(arena: Arena) {

@@ -16,6 +16,8 @@ pub struct Nudges {
     pub build_routes: Notify,
     /// A call record waits to be written.
     pub record_calls: Notify,
+    /// Someone wants to know now whether the audit log is whole.
+    pub anchor_audit: Notify,
     /// There is something to forget.
     pub prune_rows: Notify,
 }

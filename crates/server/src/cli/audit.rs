@@ -9,11 +9,10 @@ use database::workspaces::workspace_list;
 use super::client::Failure;
 use super::text::{say, say_json, table, visible};
 use super::{ConfigArgs, refused};
+use crate::anchor;
 
 /// How many workspaces are read at once.
 const PAGE: u32 = 200;
-/// The largest anchor file, in bytes.
-const ANCHOR_BYTES_MAX: u64 = 16 << 20;
 
 /// Check the audit log
 #[derive(Debug, clap::Args)]
@@ -51,7 +50,9 @@ impl AuditArgs {
     pub async fn run(self) -> Result<(), Failure> {
         let AuditCommand::Verify { config, anchor, save_anchor, json } = self.command;
         let anchors = match &anchor {
-            Some(path) => read_anchor(path)?,
+            Some(path) => anchor::read(path)
+                .and_then(|found| found.ok_or_else(|| format!("there is no audit anchor {}", path.display())))
+                .map_err(Failure::Usage)?,
             None => Vec::new(),
         };
         let database = super::open(&config.load()?).await?;
@@ -86,12 +87,7 @@ impl AuditArgs {
         // What is broken must not take the place of the evidence that it is.
         if let Some(path) = save_anchor.as_ref().filter(|_| broken == 0) {
             let heads = database.read(audit_heads).await.map_err(refused)?;
-            let text = serde_json::to_string_pretty(&heads).expect("heads are plain values");
-            let mut draft = path.clone().into_os_string();
-            draft.push(".new");
-            std::fs::write(&draft, text + "\n")
-                .and_then(|()| std::fs::rename(&draft, path))
-                .map_err(|error| Failure::Usage(format!("failed to write {}: {error}", path.display())))?;
+            anchor::write(path, &heads).map_err(Failure::Usage)?;
         }
         database.close().await;
         if json {
@@ -125,14 +121,4 @@ impl AuditArgs {
             Err(Failure::Found(format!("the chains of {broken} workspaces are broken{unsaved}")))
         }
     }
-}
-
-fn read_anchor(path: &PathBuf) -> Result<Vec<AuditHead>, Failure> {
-    let usage = |why: String| Failure::Usage(format!("failed to read the anchor {}: {why}", path.display()));
-    let found = std::fs::metadata(path).map_err(|error| usage(error.to_string()))?;
-    if found.len() > ANCHOR_BYTES_MAX {
-        return Err(usage(format!("it is larger than {ANCHOR_BYTES_MAX} bytes")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| usage(error.to_string()))
 }

@@ -192,6 +192,7 @@ mod tests {
             "carriers.twilio",
             "egress",
             "retention",
+            "audit",
             "limits",
             "log",
         ] {

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use axum::http::Method;
+use domain::id::WorkspaceId;
 use domain::permission::BuiltInRole;
 use expect_test::expect;
 use serde_json::{Value, json};
+use server::anchor;
+use server::background::anchor_audit::AnchorAudit;
+use server::background::driver::Task as _;
 
 use crate::agents::{id_of, made};
 use crate::harness::{Node, on_both_engines};
 
-on_both_engines!(each_change_is_told_and_found);
+on_both_engines!(each_change_is_told_and_found, an_anchor_is_kept_while_all_is_whole);
 
 async fn actions(node: &Node, query: &str) -> Vec<String> {
     let page = node.get(&format!("/v1/audit{query}")).await;
@@ -69,4 +73,44 @@ async fn each_change_is_told_and_found(node: Arc<Node>) {
     let theirs =
         node.send_as(&stranger, Method::GET, &format!("/v1/audit?target={agent}"), None, &[]).await.json();
     assert_eq!((&theirs["data"], &theirs["next_cursor"]), (&json!([]), &Value::Null));
+}
+
+async fn an_anchor_is_kept_while_all_is_whole(node: Arc<Node>) {
+    let task = AnchorAudit::new(&node.app);
+    let file = node.app.config.audit_anchor_file();
+    let kept = || anchor::read(&file).unwrap().unwrap();
+    let broken = || async {
+        let figures = node.send_as("", Method::GET, "/metrics", None, &[]).await.text;
+        let line = figures.lines().find(|line| line.starts_with("switchboard_audit_chains_broken ")).unwrap();
+        line.rsplit_once(' ').unwrap().1.to_owned()
+    };
+    task.run_once(&node.app).await.unwrap();
+    let first = kept();
+    assert_eq!((first.len(), first[0].workspace), (1, node.workspace));
+    made(&node, "Support").await;
+    let (other, _) = node.stranger("others").await;
+    task.run_once(&node.app).await.unwrap();
+    let second = kept();
+    assert_eq!(second[0].seq, first[0].seq + 1);
+    assert!(second.iter().any(|head| head.workspace == other), "{second:?}");
+    assert_eq!(broken().await, "0");
+
+    // Somebody wrote the log anew, or took a workspace away: the anchor says otherwise, and stays.
+    let mut rewritten = second.clone();
+    rewritten[0].hash = "0".repeat(64);
+    let mut taken = second.clone();
+    taken[0].workspace = WorkspaceId::from_bits(7);
+    for seen in [rewritten, taken] {
+        anchor::write(&file, &seen).unwrap();
+        made(&node, &format!("After {}", seen[0].workspace)).await;
+        task.run_once(&node.app).await.unwrap();
+        assert_eq!((kept(), broken().await.as_str()), (seen, "1"));
+    }
+    anchor::write(&file, &second).unwrap();
+    task.run_once(&node.app).await.unwrap();
+    assert_eq!((kept()[0].seq, broken().await.as_str()), (second[0].seq + 2, "0"));
+    // What cannot be read is not replaced either.
+    std::fs::write(&file, "[").unwrap();
+    assert!(task.run_once(&node.app).await.is_err());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "[");
 }

@@ -165,6 +165,39 @@ fn an_empty_installation_has_whole_chains_and_no_secrets() {
     assert!(out.contains("key expected  none yet"), "{out}");
 }
 
+/// The anchor is the only evidence: what contradicts it must not take its place.
+#[test]
+fn an_anchor_is_never_replaced_by_what_it_contradicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let anchor = folder.path().join("anchor.json");
+    let path = anchor.to_str().unwrap();
+    let (exit, _, err) = run_in(folder.path(), &["keys", "create", "--role", "owner"]);
+    assert_eq!(exit, Some(0), "{err}");
+    let (exit, out, err) = run_in(folder.path(), &["audit", "verify", "--anchor", path]);
+    assert_eq!(exit, Some(2), "there is none yet: {out}{err}");
+    let both = ["audit", "verify", "--anchor", path, "--save-anchor", path];
+    let (exit, out, err) = run_in(folder.path(), &["audit", "verify", "--save-anchor", path]);
+    assert_eq!(exit, Some(0), "{out}{err}");
+    let (exit, out, err) = run_in(folder.path(), &both);
+    assert_eq!(exit, Some(0), "{out}{err}");
+
+    let saved = std::fs::read_to_string(&anchor).unwrap();
+    let mut heads: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    let mut gone = heads[0].clone();
+    gone["workspace"] = "wsp_00000000000000000000000001".into();
+    heads[0]["hash"] = "0".repeat(64).into();
+    for (seen, told) in
+        [(heads.clone(), "written anew"), (serde_json::json!([gone]), "0, and 1 entries were written")]
+    {
+        let seen = seen.to_string();
+        std::fs::write(&anchor, &seen).unwrap();
+        let (exit, out, err) = run_in(folder.path(), &both);
+        assert_eq!(exit, Some(4), "{out}{err}");
+        assert!(out.contains(told) && err.contains("no anchor was saved"), "{out}{err}");
+        assert_eq!(std::fs::read_to_string(&anchor).unwrap(), seen, "the evidence stays");
+    }
+}
+
 #[test]
 fn a_backup_is_made_proven_and_restored() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -193,6 +226,7 @@ fn a_backup_is_made_proven_and_restored() {
     let (exit, out, err) = run_in(new.path(), &["backup", "restore", file]);
     assert_eq!(exit, Some(0), "{err}");
     assert!(out.contains("restored, 1 workspaces"), "{out}");
+    assert!(err.contains("All API keys were revoked") && err.contains("switchboard keys create"), "{err}");
     let (exit, out, _) = run_in(new.path(), &["doctor"]);
     assert_eq!(exit, Some(4), "the key file is not there yet: {out}");
     assert!(out.contains("warn  purchases") && out.contains("switchboard reconcile"), "{out}");
