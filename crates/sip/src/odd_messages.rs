@@ -4,6 +4,7 @@
 //! message may make us look at more than eight times its length, none may make us panic, and none may leave anything
 //! behind. What is sent must be readable again.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::endpoint::{Config, Endpoint, Event, Listener, Output};
@@ -13,7 +14,7 @@ use crate::keyed::Keys;
 use crate::message::Message;
 use crate::method::{Method, MethodSet};
 use crate::number::Number;
-use crate::stream::Framer;
+use crate::stream::{Frame, Framer, StreamError};
 use crate::time::Instant;
 use crate::uri::Uri;
 use crate::work;
@@ -237,10 +238,8 @@ impl Judge {
     }
 }
 
-#[test]
-fn twenty_thousand_malformed_messages() {
-    let mut judge = Judge { endpoint: endpoint(), count: 0, worst: (0, Vec::new()) };
-    let mut start = Instant::ZERO;
+/// Calls back with each header of each good message × each anomaly; says when one message's are all done.
+fn for_each_odd_message(mut odd: impl FnMut(&[u8]), mut done: impl FnMut()) {
     for original in originals() {
         let text = original.as_slice();
         let body = memchr::memmem::find(text, b"\r\n\r\n").unwrap() + 4;
@@ -258,20 +257,36 @@ fn twenty_thousand_malformed_messages() {
                 }
                 bytes.extend_from_slice(b"\r\n");
                 bytes.extend_from_slice(&text[body..]);
-                let transport =
-                    if (at + judge.count).is_multiple_of(2) { Transport::Udp } else { Transport::Tcp };
-                judge.take(transport, &bytes);
+                odd(&bytes);
             }
         }
-        // All that began ends, and nothing stays.
-        for _ in 0..3 {
-            start = start + Duration::from_secs(40);
-            judge.endpoint.handle_timeout(start);
-            while !matches!(judge.endpoint.poll_output(), Output::Deadline(_)) {}
-        }
-        let left = judge.endpoint.statistics();
-        assert_eq!((left.transactions, left.timers, left.outputs_lost), (0, 0, 0));
+        done();
     }
+}
+
+#[test]
+fn twenty_thousand_malformed_messages() {
+    let judge = RefCell::new(Judge { endpoint: endpoint(), count: 0, worst: (0, Vec::new()) });
+    let mut start = Instant::ZERO;
+    for_each_odd_message(
+        |bytes| {
+            let mut judge = judge.borrow_mut();
+            let transport = if judge.count.is_multiple_of(2) { Transport::Udp } else { Transport::Tcp };
+            judge.take(transport, bytes);
+        },
+        || {
+            // All that began ends, and nothing stays.
+            let endpoint = &mut judge.borrow_mut().endpoint;
+            for _ in 0..3 {
+                start = start + Duration::from_secs(40);
+                endpoint.handle_timeout(start);
+                while !matches!(endpoint.poll_output(), Output::Deadline(_)) {}
+            }
+            let left = endpoint.statistics();
+            assert_eq!((left.transactions, left.timers, left.outputs_lost), (0, 0, 0));
+        },
+    );
+    let judge = judge.into_inner();
     assert!(judge.count >= 20_000, "only {}", judge.count);
     assert!(
         judge.worst.0 <= 80,
@@ -279,6 +294,53 @@ fn twenty_thousand_malformed_messages() {
         judge.worst.0,
         String::from_utf8_lossy(&judge.worst.1)
     );
+}
+
+/// What a stream brings in these pieces, and how it ends.
+fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option<StreamError>) {
+    let mut framer = Framer::default();
+    let mut frames = Vec::new();
+    for piece in pieces {
+        framer.push(piece);
+        loop {
+            match framer.next_frame() {
+                Ok(None) => break,
+                Ok(Some(Frame::Ping)) => frames.push(Vec::new()),
+                Ok(Some(Frame::Message(message))) => frames.push(message.to_vec()),
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// On a stream it makes no difference where a message is cut: once at each byte of the good ones; the others in pieces
+/// of 1 to 32 bytes, and once in a wandering place, with a good one behind them.
+#[test]
+fn malformed_messages_split_anywhere_say_the_same() {
+    let goods = originals();
+    for good in &goods {
+        let whole = frames(std::iter::once(&good[..]));
+        assert_eq!(whole, (vec![good.clone()], None));
+        for at in 0..=good.len() {
+            assert!(frames([&good[..at], &good[at..]].into_iter()) == whole, "split at {at}");
+        }
+    }
+    let mut count = 0;
+    for_each_odd_message(
+        |bytes| {
+            count += 1;
+            let stream = [bytes, &goods[count % goods.len()]].concat();
+            let whole = frames(std::iter::once(&stream[..]));
+            let told = || String::from_utf8_lossy(bytes);
+            let length = 1 + count % 32;
+            assert!(frames(stream.chunks(length)) == whole, "{length} bytes each: {}", told());
+            let at = count * 31 % stream.len();
+            assert!(frames([&stream[..at], &stream[at..]].into_iter()) == whole, "at {at}: {}", told());
+        },
+        || {},
+    );
+    assert!(count >= 20_000, "only {count}");
 }
 
 /// Each byte of a good message, gone or turned, and each length it could be cut to.

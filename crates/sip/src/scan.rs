@@ -225,18 +225,19 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// Reads them all in one pass: the values that [`Params::find`] would give for these names, or `None` if one of
-    /// them breaks the grammar.
+    /// Reads them all in one pass: the values that [`Params::find`] would give for these names. `None` if one of them
+    /// breaks the grammar, or if one of these names stands there twice (RFC 3261 §7.3.1): whoever reads the last one
+    /// would see another transaction or another dialog than we do.
     pub(crate) fn read<const COUNT: usize>(self, names: [&str; COUNT]) -> Option<[Option<&'a [u8]>; COUNT]> {
         let mut values = [None; COUNT];
         for param in self {
             let (name, value) = param.ok()?;
             for (slot, wanted) in values.iter_mut().zip(names) {
-                if slot.is_none()
-                    && name.len() == wanted.len()
+                if name.len() == wanted.len()
                     && name.eq_ignore_ascii_case(wanted.as_bytes())
+                    && slot.replace(value.unwrap_or_default()).is_some()
                 {
-                    *slot = Some(value.unwrap_or_default());
+                    return None;
                 }
             }
         }

@@ -122,6 +122,9 @@ mod tests {
             "sip:a@b;tag=<x>",
             "<sip:a@b>;tag=\"x",
             "<sip:a@b>;tag=",
+            // RFC 3261 §7.3.1: no parameter twice.
+            "<sip:a@b>;tag=x;TAG=y",
+            "sip:a@b;tag=x;tag=x",
         ] {
             assert!(Address::parse(bad.as_bytes()).is_none(), "{bad}");
         }

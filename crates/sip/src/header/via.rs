@@ -148,6 +148,11 @@ mod tests {
             "SIP/2.0/UDP 256.1.1.1",
             "SIP/2.0/UDP h x",
             "SIP/2.0/UDPh",
+            // RFC 3261 §7.3.1: no parameter twice.
+            "SIP/2.0/UDP h;branch=z9hG4bK1;branch=z9hG4bK2",
+            "SIP/2.0/UDP h;branch=z9hG4bK1;Branch=z9hG4bK1",
+            "SIP/2.0/UDP h;received=192.0.2.1;branch=z9hG4bK1;received=192.0.2.2",
+            "SIP/2.0/UDP h;rport;branch=z9hG4bK1;rport=5060",
         ] {
             assert!(via(bad).is_none(), "{bad}");
         }
