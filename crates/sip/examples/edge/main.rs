@@ -11,14 +11,17 @@
 //! proxies do. Others get 200 to OPTIONS and 405 to the rest. UDP only; one thread; ends with its parent's signal.
 //! Once a second a line of figures goes to standard error when something has changed.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+mod datagrams;
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use datagrams::Datagrams;
+
 use sip::endpoint::{Config, Endpoint, Event, Listener, Output, RequestId, Statistics};
-use sip::limits::MESSAGE_BYTES_MAX;
 use sip::proxy::{Exhausted, Failover, Plan, Target};
-use sip::{Flow, Instant, Keys, Message, Method, Source, Status, Transport};
+use sip::{Flow, Instant, Keys, Message, Method, Source, Status, Transmit, Transport};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -33,7 +36,9 @@ struct Edge {
     target: SocketAddr,
     target_text: String,
     endpoint: Endpoint,
-    socket: UdpSocket,
+    datagrams: Datagrams,
+    /// What was to be sent since it was last done.
+    outbox: Vec<Transmit>,
     start: std::time::Instant,
 }
 
@@ -56,9 +61,9 @@ fn main() -> io::Result<()> {
         }
     };
     let (local, target) = (address(local)?, address(target)?);
-    let socket = UdpSocket::bind(local)?;
+    let datagrams = Datagrams::bind(local, TICK)?;
     // Port 0 asks the system for a free one; who started us reads it here.
-    let local = socket.local_addr()?;
+    let local = datagrams.local()?;
     println!("listening on {local}");
     let listener = Listener { transport: Transport::Udp, local, sent_by: local.to_string() };
     let mut config = Config::new(vec![listener]);
@@ -71,7 +76,8 @@ fn main() -> io::Result<()> {
     let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
     unique[..16].copy_from_slice(&nanos.to_le_bytes());
     let endpoint = Endpoint::new(config, &Keys { shared: [1; 32], unique });
-    Edge { mode, local, target, target_text: target.to_string(), endpoint, socket, start }.run()
+    let (target_text, outbox) = (target.to_string(), Vec::new());
+    Edge { mode, local, target, target_text, endpoint, datagrams, outbox, start }.run()
 }
 
 fn address(text: &str) -> io::Result<SocketAddr> {
@@ -89,31 +95,41 @@ impl Edge {
     }
 
     fn run(mut self) -> io::Result<()> {
-        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let mut told = (Instant::ZERO, Statistics::default());
         let mut deadline = None;
-        self.socket.set_read_timeout(Some(TICK))?;
         loop {
-            let received = self.socket.recv_from(&mut buffer);
-            // The clock is looked at once a message.
-            let now = self.now();
-            match received {
-                Ok((length, remote)) => {
-                    let source = Source { flow: Flow::udp(self.local, remote), is_known: true };
-                    self.endpoint.handle_input(now, source, &buffer[..length]);
-                }
+            match self.datagrams.receive() {
+                Ok(()) => {}
                 // Nothing came, or somebody was not there: what was sent is repeated or times out.
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
+            // The clock is looked at once for all that came together.
+            let now = self.now();
+            let mut place = 0;
+            while let Some((bytes, remote)) = self.datagrams.received(place) {
+                let source = Source { flow: Flow::udp(self.local, remote), is_known: true };
+                self.endpoint.handle_input(now, source, bytes);
+                deadline = self.drain(now);
+                place += 1;
+            }
             if deadline.is_some_and(|at| at <= now) {
                 self.endpoint.handle_timeout(now);
+                deadline = self.drain(now);
             }
-            deadline = self.drain(now);
+            while !self.outbox.is_empty() {
+                // A full socket buffer or a peer that is not there: datagrams get lost, that is what they do.
+                for transmit in self.datagrams.send(&std::mem::take(&mut self.outbox)) {
+                    self.endpoint.handle_unreachable(now, &transmit);
+                    deadline = self.drain(now);
+                }
+            }
             if now - told.0 >= Duration::from_secs(1) {
                 let figures = self.endpoint.statistics();
                 if figures != told.1 {
-                    eprintln!("{now:?} {figures:?}");
+                    // In one piece: what goes to standard error is not gathered.
+                    let line = format!("{now:?} {figures:?}\n");
+                    io::stderr().write_all(line.as_bytes())?;
                 }
                 told = (now, figures);
             }
@@ -123,12 +139,7 @@ impl Edge {
     fn drain(&mut self, now: Instant) -> Option<Instant> {
         loop {
             match self.endpoint.poll_output() {
-                Output::Transmit(transmit) => {
-                    // A full socket buffer or a peer that is not there: datagrams get lost, that is what they do.
-                    if self.socket.send_to(&transmit.bytes, transmit.flow.remote).is_err() {
-                        self.endpoint.handle_unreachable(now, &transmit);
-                    }
-                }
+                Output::Transmit(transmit) => self.outbox.push(transmit),
                 Output::Event(event) => self.decide(now, event),
                 Output::Deadline(deadline) => return deadline,
             }
