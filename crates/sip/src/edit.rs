@@ -257,6 +257,9 @@ impl Message {
     fn splice(&mut self, range: Range<usize>, with: &[&[u8]], first_moved: usize) {
         let (gone, come) = (offset(range.len()), offset(length_of(with)));
         replace_bytes(&mut self.bytes, range, with);
+        if gone == come {
+            return;
+        }
         let shift = |at: u32| (at + come).saturating_sub(gone);
         for line in self.index.lines.iter_mut().skip(first_moved) {
             line.start = shift(line.start);
@@ -279,7 +282,9 @@ fn replace_bytes(bytes: &mut Vec<u8>, range: Range<usize>, with: &[&[u8]]) {
     if new > range.len() {
         bytes.resize(length + new - range.len(), 0);
     }
-    bytes.copy_within(range.end..length, range.start + new);
+    if new != range.len() {
+        bytes.copy_within(range.end..length, range.start + new);
+    }
     let mut at = range.start;
     for part in with {
         bytes[at..at + part.len()].copy_from_slice(part);

@@ -50,11 +50,34 @@ fn newlines_of_short(rest: &[u8]) -> u64 {
 /// A bit for each byte that is LF.
 #[inline]
 fn newlines(block: &[u8; 64]) -> u64 {
+    places_of(b'\n', block)
+}
+
+#[inline]
+fn places_of(byte: u8, block: &[u8; 64]) -> u64 {
     let (quarters, _) = block.as_chunks::<16>();
     quarters.iter().rev().fold(0, |mask, quarter| {
-        let equal = u8x16::new(*quarter).simd_eq(u8x16::splat(b'\n'));
+        let equal = u8x16::new(*quarter).simd_eq(u8x16::splat(byte));
         mask << 16 | u64::from(equal.to_bitmask())
     })
+}
+
+/// Whether a CR is there that no LF follows.
+pub(crate) fn has_bare_cr_in(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    // Nothing follows the last byte, and zeros are neither of the two.
+    let mut last = [0; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut waits = false;
+    for block in blocks.iter().chain([&last]) {
+        let (returns, feeds) = (places_of(b'\r', block), places_of(b'\n', block));
+        let wanted = returns << 1 | u64::from(waits);
+        if wanted & !feeds != 0 {
+            return true;
+        }
+        waits = returns >> 63 != 0;
+    }
+    false
 }
 
 /// Whether a byte is there that no URI has: a control character, white space, or a bracket of those that stand around
@@ -105,6 +128,26 @@ mod tests {
                     assert_eq!(has_bad_uri_byte(&uri), is_bad, "{byte} at {at} of {length}");
                 }
                 uri[at] = b'a';
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_cr_is_found_wherever_it_stands() {
+        for length in [0, 1, 2, 63, 64, 65, 127, 128, 129, 200] {
+            let mut text = vec![b'a'; length];
+            assert!(!has_bare_cr_in(&text));
+            for at in 0..length {
+                text[at] = b'\r';
+                assert!(has_bare_cr_in(&text), "{at} of {length}");
+                if at + 1 < length {
+                    text[at + 1] = b'\n';
+                    assert!(!has_bare_cr_in(&text), "{at} of {length}");
+                    text[at + 1] = b'\r';
+                    assert!(has_bare_cr_in(&text), "{at} of {length}");
+                    text[at + 1] = b'a';
+                }
+                text[at] = b'a';
             }
         }
     }

@@ -47,6 +47,9 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
+/// `;received=…;rport=…` with the longest address.
+const NOTE_BYTES: usize = 64;
+
 impl Message {
     /// Reads one message. Empty lines before the start line are passed over (RFC 3261 §7.5).
     pub fn parse(bytes: &[u8]) -> Result<Message, ParseError> {
@@ -63,6 +66,8 @@ impl Message {
         let bytes = &bytes[start..];
         self.bytes.clear();
         self.index.read(bytes)?;
+        // With room for what the top Via is told about its sender.
+        self.bytes.reserve(bytes.len() + NOTE_BYTES);
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }

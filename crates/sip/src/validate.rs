@@ -9,6 +9,7 @@ use crate::header::name::Name;
 use crate::header::via::Via;
 use crate::header::{Essentials, invalid};
 use crate::limits::{IDENTIFIER_BYTES_MAX, OPTION_TAGS_MAX, URI_BYTES_MAX, USER_BYTES_MAX, VIAS_MAX};
+use crate::lines::has_bare_cr_in;
 use crate::message::Message;
 use crate::method::{Method, MethodSet};
 use crate::parse::Flaw;
@@ -123,7 +124,7 @@ fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Essentials<'a>
 fn has_bare_cr(request: &Message) -> bool {
     let head = request.bytes().get(..request.index.body as usize).unwrap_or_default();
     crate::work::visited(head.len());
-    memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n'))
+    has_bare_cr_in(head)
 }
 
 /// §16.3 step 2: a URI we can read, of a scheme we know.

@@ -25,8 +25,6 @@ use crate::validate::{
 
 /// What is asked about a request more than once, read once as it came.
 struct Facts {
-    /// Its transaction.
-    key: u128,
     merge_key: Option<u128>,
     in_dialog: bool,
     is_loop: bool,
@@ -45,8 +43,9 @@ impl Endpoint {
             }
             return;
         };
-        let key = self.keys.server(request, &via, method);
-        if let Ok(key) = key
+        // Whoever keeps no state has nothing to look for.
+        let key = if self.by_key.is_empty() { None } else { self.keys.server(request, &via, method).ok() };
+        if let Some(key) = key
             && let Some(&handle) = self.by_key.get(&key)
             && self.repeat(now, handle, method)
         {
@@ -56,23 +55,16 @@ impl Endpoint {
         let is_stateless =
             self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack);
         // What is noted in the Via below is not what is asked here, so all can be read before.
-        let facts = check_request_from(request, via, &rules).map(|read| {
-            key.map(|key| Facts {
-                key,
-                merge_key: if is_stateless { None } else { self.keys.merge(&read) },
-                in_dialog: read.to.tag().is_some(),
-                is_loop: self.branches.is_loop(request, &read, |via| self.is_our_via(via)),
-                onward: request.first_line(Name::Route).map(|_| self.onward(request, &read)),
-            })
+        let facts = check_request_from(request, via, &rules).map(|read| Facts {
+            merge_key: if is_stateless { None } else { self.keys.merge(&read) },
+            in_dialog: read.to.tag().is_some(),
+            is_loop: self.branches.is_loop(request, &read, |via| self.is_our_via(via)),
+            onward: request.first_line(Name::Route).map(|_| self.onward(request, &read)),
         });
         SourceNote::of(&via, source).write(request);
         let facts = match facts {
             Err(refusal) => return self.refuse(source, request, &refusal),
-            Ok(Err(_)) => {
-                self.statistics.unusable += 1;
-                return;
-            }
-            Ok(Ok(facts)) => facts,
+            Ok(facts) => facts,
         };
         request.cut_to_content_length();
         if facts.is_loop {
@@ -90,10 +82,15 @@ impl Endpoint {
             let request = Arc::new(std::mem::take(request));
             return self.tell(Event::Stateless { request, source });
         }
+        let key = key.or_else(|| self.keys.server(request, &request.via_top().ok()?, method).ok());
+        let Some(key) = key else {
+            self.statistics.unusable += 1;
+            return;
+        };
         match method {
-            Method::Ack => self.handle_ack(source, request, facts.key),
+            Method::Ack => self.handle_ack(source, request, key),
             Method::Cancel => self.handle_cancel(now, source, request),
-            _ => self.begin(now, source, request, &facts),
+            _ => self.begin(now, source, request, key, &facts),
         }
     }
 
@@ -162,7 +159,7 @@ impl Endpoint {
     }
 
     /// A new transaction, if there is room.
-    fn begin(&mut self, now: Instant, source: Source, request: &mut Message, facts: &Facts) {
+    fn begin(&mut self, now: Instant, source: Source, request: &mut Message, key: u128, facts: &Facts) {
         if !facts.in_dialog && self.is_nearly_full() {
             self.statistics.shed += 1;
             return self.shed(source, request);
@@ -184,7 +181,7 @@ impl Endpoint {
                 let Ok(via) = request.via_top() else { return };
                 let flow = reply_flow(&via, source.flow);
                 let request = Arc::new(std::mem::take(request));
-                let handle = self.start_server(now, facts.key, facts.merge_key, &request, flow, counted);
+                let handle = self.start_server(now, key, facts.merge_key, &request, flow, counted);
                 self.tell(Event::Request { id: RequestId(handle), request, source });
             }
             Err(Turned::Full) => {
