@@ -8,7 +8,10 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::{digest, hmac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::digest;
+use sha1::Sha1;
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
@@ -42,47 +45,72 @@ impl Algorithm {
             Some(_) => None,
         }
     }
+}
 
-    fn key(self, secret: &str) -> hmac::Key {
-        let algorithm = match self {
-            Algorithm::HmacSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-            Algorithm::HmacSha256 => hmac::HMAC_SHA256,
-        };
-        hmac::Key::new(algorithm, secret.as_bytes())
+/// A secret that has been taken in by its algorithm. With `sha1` and not with `ring`, whose SHA-1 is for rare use: it is several
+/// times slower, and every callback of every call is hashed once.
+#[derive(Clone)]
+enum Key {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, secret: &str) -> Key {
+        let secret = secret.as_bytes();
+        match algorithm {
+            Algorithm::HmacSha1 => Key::Sha1(Hmac::new_from_slice(secret).expect("keys have any length")),
+            Algorithm::HmacSha256 => Key::Sha256(Hmac::new_from_slice(secret).expect("keys have any length")),
+        }
+    }
+
+    const fn algorithm(&self) -> Algorithm {
+        match self {
+            Key::Sha1(_) => Algorithm::HmacSha1,
+            Key::Sha256(_) => Algorithm::HmacSha256,
+        }
+    }
+
+    fn sign(&self, url: &str, tail: &[u8]) -> Vec<u8> {
+        match self {
+            Key::Sha1(key) => {
+                key.clone().chain_update(url).chain_update(tail).finalize().into_bytes().to_vec()
+            }
+            Key::Sha256(key) => {
+                key.clone().chain_update(url).chain_update(tail).finalize().into_bytes().to_vec()
+            }
+        }
     }
 }
 
 /// Verifies the requests of one account. Several secrets may be good at once, while one takes over from another.
 pub struct Verifier {
-    keys: Vec<(Algorithm, hmac::Key)>,
+    keys: Vec<Key>,
 }
 
 impl Verifier {
     /// A verifier with the account's auth tokens.
     pub fn new<'a>(auth_tokens: impl IntoIterator<Item = &'a str>) -> Verifier {
-        let key = |token| (Algorithm::HmacSha1, Algorithm::HmacSha1.key(token));
+        let key = |token| Key::new(Algorithm::HmacSha1, token);
         Verifier { keys: auth_tokens.into_iter().map(key).collect() }
     }
 
     /// Whether the signature is that of this URL with these form parameters, under one of the account's secrets. Twilio signs
-    /// with or without the port, so both are tried; nothing else is.
-    pub fn verify<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    /// with or without the port, so both are tried; nothing else is. The URL as it was told comes first: it is nearly always the
+    /// one, and which of them it was is no secret.
+    pub fn verify<'p>(
         &self,
         algorithm: Algorithm,
         url: &str,
-        parameters: &[(N, V)],
+        parameters: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
         signature: &str,
     ) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
         let tail = tail(parameters);
-        let (bare, explicit) = with_and_without_port(url);
-        let mut good = false;
-        for (_, key) in self.keys.iter().filter(|(known, _)| *known == algorithm) {
-            for url in [&bare, &explicit] {
-                good |= bool::from(signed(key, url, &tail).as_ref().ct_eq(&signature));
-            }
-        }
-        good
+        let keys = || self.keys.iter().filter(|key| key.algorithm() == algorithm);
+        let is_signed = |url: &str| keys().any(|key| bool::from(key.sign(url, &tail).ct_eq(&signature)));
+        let url = url.split_once('#').map_or(url, |(before, _)| before);
+        is_signed(url) || with_other_port(url).is_some_and(|url| is_signed(&url))
     }
 }
 
@@ -93,7 +121,8 @@ pub fn sign<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     url: &str,
     parameters: &[(N, V)],
 ) -> String {
-    STANDARD.encode(signed(&algorithm.key(secret), url, &tail(parameters)))
+    let pairs = parameters.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+    STANDARD.encode(Key::new(algorithm, secret).sign(url, &tail(pairs)))
 }
 
 /// Whether a body that is no form is the one that the signed URL stands for.
@@ -107,17 +136,9 @@ pub fn body_matches(url: &str, body: &[u8]) -> bool {
     bool::from(hex.as_bytes().ct_eq(named.to_ascii_lowercase().as_bytes()))
 }
 
-fn signed(key: &hmac::Key, url: &str, tail: &[u8]) -> hmac::Tag {
-    let mut context = hmac::Context::with_key(key);
-    context.update(url.as_bytes());
-    context.update(tail);
-    context.sign()
-}
-
 /// Names and values without anything between them, sorted by name and then value, the same pair once.
-fn tail<N: AsRef<[u8]>, V: AsRef<[u8]>>(parameters: &[(N, V)]) -> Vec<u8> {
-    let mut pairs: Vec<(&[u8], &[u8])> =
-        parameters.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+fn tail<'p>(parameters: impl IntoIterator<Item = (&'p [u8], &'p [u8])>) -> Vec<u8> {
+    let mut pairs: Vec<(&[u8], &[u8])> = parameters.into_iter().collect();
     pairs.sort_unstable();
     pairs.dedup();
     let mut tail = Vec::with_capacity(pairs.iter().map(|(name, value)| name.len() + value.len()).sum());
@@ -128,19 +149,18 @@ fn tail<N: AsRef<[u8]>, V: AsRef<[u8]>>(parameters: &[(N, V)]) -> Vec<u8> {
     tail
 }
 
-/// The URL without its port, and with it: the scheme's own where none is written.
-fn with_and_without_port(url: &str) -> (String, String) {
-    let url = url.split_once('#').map_or(url, |(before, _)| before);
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), url.to_owned()) };
+/// The URL without its port where it names one, and with the scheme's own where it does not. `None` for what is no URL.
+fn with_other_port(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     // An IPv6 host has colons of its own, inside brackets.
     let port_at = authority.rfind(':').filter(|&at| !authority[at..].contains(']'));
     let own_port = if matches!(scheme, "https" | "wss") { "443" } else { "80" };
-    match port_at {
-        Some(at) => (format!("{scheme}://{}{path}", &authority[..at]), url.to_owned()),
-        None => (url.to_owned(), format!("{scheme}://{authority}:{own_port}{path}")),
-    }
+    Some(match port_at {
+        Some(at) => format!("{scheme}://{}{path}", &authority[..at]),
+        None => format!("{scheme}://{authority}:{own_port}{path}"),
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +174,10 @@ mod tests {
         ("From", "+14158675309"),
         ("To", "+18005551212"),
     ];
+    fn pairs<'p>(parameters: &'p [(&str, &str)]) -> impl Iterator<Item = (&'p [u8], &'p [u8])> {
+        parameters.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+    }
+
     const NONE: &[(&str, &str)] = &[];
     const URL: &str = "https://mycompany.com/myapp.php?foo=1&bar=2";
 
@@ -184,7 +208,7 @@ mod tests {
         ] {
             assert_eq!(sign(Algorithm::HmacSha1, "12345", url, parameters), signature, "{url}");
             assert!(
-                Verifier::new(["12345"]).verify(Algorithm::HmacSha1, url, parameters, signature),
+                Verifier::new(["12345"]).verify(Algorithm::HmacSha1, url, pairs(parameters), signature),
                 "{url}"
             );
         }
@@ -205,7 +229,7 @@ mod tests {
             [(URL, with), (with, URL), (URL, URL), ("https://a.example:8443/x", "https://a.example/x")]
         {
             let signature = sign(Algorithm::HmacSha1, "12345", signed, CALL);
-            assert!(verifier.verify(Algorithm::HmacSha1, told, CALL, &signature), "{told} {signed}");
+            assert!(verifier.verify(Algorithm::HmacSha1, told, pairs(CALL), &signature), "{told} {signed}");
         }
         for signed in [
             "http://mycompany.com/myapp.php?foo=1&bar=2",
@@ -217,12 +241,16 @@ mod tests {
             "https://user@mycompany.com/myapp.php?foo=1&bar=2",
         ] {
             let signature = sign(Algorithm::HmacSha1, "12345", signed, CALL);
-            assert!(!verifier.verify(Algorithm::HmacSha1, URL, CALL, &signature), "{signed}");
+            assert!(!verifier.verify(Algorithm::HmacSha1, URL, pairs(CALL), &signature), "{signed}");
         }
-        assert_eq!(
-            with_and_without_port("http://[2001:db8::1]/x#rc=2"),
-            ("http://[2001:db8::1]/x".to_owned(), "http://[2001:db8::1]:80/x".to_owned())
-        );
+        for (url, other) in [
+            ("http://[2001:db8::1]/x", "http://[2001:db8::1]:80/x"),
+            ("http://[2001:db8::1]:80/x", "http://[2001:db8::1]/x"),
+        ] {
+            assert_eq!(with_other_port(url).as_deref(), Some(other));
+        }
+        let without_fragment = sign(Algorithm::HmacSha1, "12345", URL, CALL);
+        assert!(verifier.verify(Algorithm::HmacSha1, &format!("{URL}#rc=2"), pairs(CALL), &without_fragment));
     }
 
     #[test]
@@ -233,16 +261,16 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut other = bytes.clone();
             other[bit / 8] ^= 1 << (bit % 8);
-            assert!(!verifier.verify(Algorithm::HmacSha1, URL, CALL, &STANDARD.encode(other)));
+            assert!(!verifier.verify(Algorithm::HmacSha1, URL, pairs(CALL), &STANDARD.encode(other)));
         }
         for place in 0..CALL.len() {
             let mut fewer = CALL.to_vec();
             let (name, value) = fewer.remove(place);
-            assert!(!verifier.verify(Algorithm::HmacSha1, URL, &fewer, &signature));
+            assert!(!verifier.verify(Algorithm::HmacSha1, URL, pairs(&fewer), &signature));
             for changed in [(name, "x"), ("x", value), ("", value), (name, "")] {
                 let mut other = fewer.clone();
                 other.push(changed);
-                assert!(!verifier.verify(Algorithm::HmacSha1, URL, &other, &signature));
+                assert!(!verifier.verify(Algorithm::HmacSha1, URL, pairs(&other), &signature));
             }
         }
         for wrong in [
@@ -252,7 +280,7 @@ mod tests {
             "033hgUJA9M/hXIZsYjwkerEP/DBm35nEri5FhCYjA5s=",
             "RSOYDt4T1cUTdK1PDd93/VVr8B8= ",
         ] {
-            assert!(!verifier.verify(Algorithm::HmacSha1, URL, CALL, wrong), "{wrong:?}");
+            assert!(!verifier.verify(Algorithm::HmacSha1, URL, pairs(CALL), wrong), "{wrong:?}");
         }
     }
 
@@ -261,16 +289,16 @@ mod tests {
         let verifier = Verifier::new(["new", "old"]);
         for (token, good) in [("new", true), ("old", true), ("older", false), ("", false)] {
             let signature = sign(Algorithm::HmacSha1, token, URL, CALL);
-            assert_eq!(verifier.verify(Algorithm::HmacSha1, URL, CALL, &signature), good, "{token}");
+            assert_eq!(verifier.verify(Algorithm::HmacSha1, URL, pairs(CALL), &signature), good, "{token}");
         }
         assert!(!Verifier::new([]).verify(
             Algorithm::HmacSha1,
             URL,
-            CALL,
+            pairs(CALL),
             &sign(Algorithm::HmacSha1, "", URL, CALL)
         ));
         let sha256 = sign(Algorithm::HmacSha256, "new", URL, CALL);
-        assert!(!verifier.verify(Algorithm::HmacSha256, URL, CALL, &sha256), "there is no shared key");
+        assert!(!verifier.verify(Algorithm::HmacSha256, URL, pairs(CALL), &sha256), "there is no shared key");
     }
 
     #[test]
