@@ -12,8 +12,8 @@ pub const LIST_MAX: usize = 1_000;
 /// Who is calling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// A number, and its country where the numbering plan tells.
-    Number(E164, Option<Country>),
+    /// A number.
+    Number(E164),
     /// The caller withheld the number.
     Anonymous,
     /// Something that is no telephone number, such as a SIP address.
@@ -43,13 +43,13 @@ impl Caller {
         if WITHHELD.iter().any(|word| word.eq_ignore_ascii_case(text)) {
             return Caller::Anonymous;
         }
-        E164::from_carrier(text).map_or(Caller::Other, |number| Caller::Number(number, number.country()))
+        E164::from_carrier(text).map_or(Caller::Other, Caller::Number)
     }
 
     /// The caller's number, if it is one.
     pub const fn number(self) -> Option<E164> {
         match self {
-            Caller::Number(number, _) => Some(number),
+            Caller::Number(number) => Some(number),
             Caller::Anonymous | Caller::Other => None,
         }
     }
@@ -143,19 +143,24 @@ impl CallerRules {
         Ok(self)
     }
 
-    /// Judges one caller. Allocates nothing.
+    /// Judges one caller. Allocates nothing, unless the rules name countries: only then the numbering plan is asked where the
+    /// number belongs, which takes some microseconds.
     pub fn judge(&self, caller: Caller) -> Verdict {
         match caller {
             Caller::Anonymous if self.block_anonymous => Verdict::BlockedAnonymous,
             Caller::Anonymous | Caller::Other if self.allow_countries.is_empty() => Verdict::Allowed,
             Caller::Anonymous | Caller::Other => Verdict::NotInAllowedCountries,
-            Caller::Number(number, country) => {
+            Caller::Number(number) => {
                 if self.block_numbers.binary_search(&number).is_ok() {
                     return Verdict::BlockedByNumber;
                 }
                 if self.allow_numbers.binary_search(&number).is_ok() {
                     return Verdict::AllowedByNumber;
                 }
+                if self.allow_countries.is_empty() && self.block_countries.is_empty() {
+                    return Verdict::Allowed;
+                }
+                let country = number.country();
                 if let Some(country) =
                     country.filter(|country| self.block_countries.binary_search(country).is_ok())
                 {
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn carriers_write_callers_in_many_ways() {
         let number: E164 = "+14385950345".parse().unwrap();
-        assert_eq!(Caller::read("+14385950345"), Caller::Number(number, Some(Country::CA)));
+        assert_eq!(Caller::read("+14385950345"), Caller::Number(number));
         for text in ["", "anonymous", "Anonymous", "+266696687", "Restricted"] {
             assert_eq!(Caller::read(text), Caller::Anonymous, "{text:?}");
         }

@@ -345,7 +345,7 @@ fn origin_words(origin: Origin) -> &'static str {
 
 fn caller_words(caller: Caller) -> String {
     match caller {
-        Caller::Number(number, _) => number.to_string(),
+        Caller::Number(number) => number.to_string(),
         Caller::Anonymous => "a caller who withholds the number".to_owned(),
         Caller::Other => "a caller without a telephone number".to_owned(),
     }

@@ -188,7 +188,7 @@ fn from_parse(text: &str) -> Result<CallFrom, Refusal> {
         return Ok(CallFrom::Anonymous);
     }
     let number: E164 = text.parse()?;
-    Ok(CallFrom::Number(number, number.country()))
+    Ok(CallFrom::Number(number))
 }
 
 /// Reads a moment.
