@@ -39,8 +39,8 @@ pub enum Note {
     Entry(Box<Entry>),
     /// A decision, to be written out in words by whoever keeps it, not by the call that waits for its answer.
     Decided {
-        /// What else is known.
-        entry: Box<Entry>,
+        /// What else is known, to be written out in words too.
+        entry: Box<dyn FnOnce() -> Entry + Send>,
         /// The table that decided.
         table: Arc<RouteTable>,
         /// The call.
@@ -98,7 +98,8 @@ impl Note {
     pub fn into_entry(self) -> Entry {
         match self {
             Note::Entry(entry) => *entry,
-            Note::Decided { mut entry, table, call, at } => {
+            Note::Decided { entry, table, call, at } => {
+                let mut entry = entry();
                 let decision = decide(&table, &call, at);
                 let explained = Explained::new(&call, at, &decision);
                 let mut value = serde_json::to_value(&explained).expect("an explanation is plain data");
@@ -108,7 +109,7 @@ impl Note {
                 }
                 entry.decision = Some(value);
                 entry.status.get_or_insert(CallStatus::Ringing);
-                *entry
+                entry
             }
         }
     }

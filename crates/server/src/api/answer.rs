@@ -86,19 +86,15 @@ fn write_problem(problem: Problem, bare: Response, request_id: RequestId) -> Res
 
 fn count(app: &Shared, method: &Method, route: String, status: u16, took: Duration) {
     // Methods are the caller's to invent; routes are ours.
-    let method = if *method == Method::GET
-        || *method == Method::POST
-        || *method == Method::PUT
-        || *method == Method::PATCH
-        || *method == Method::DELETE
-    {
-        method.as_str().to_owned()
-    } else {
-        "other".to_owned()
+    let method = match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
     };
-    app.metrics
-        .request_seconds
-        .get_or_create(&RouteLabels { method: method.clone(), route: route.clone() })
-        .observe(took.as_secs_f64());
-    app.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    let labels = RouteLabels { method, route };
+    app.metrics.request_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    app.metrics.requests.get_or_create(&RequestLabels { method, route: labels.route, status }).inc();
 }

@@ -26,7 +26,7 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The method.
-    pub method: String,
+    pub method: &'static str,
     /// The route, such as `/v1/numbers/{id}`.
     pub route: String,
     /// The HTTP status.
@@ -37,7 +37,7 @@ pub struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RouteLabels {
     /// The method.
-    pub method: String,
+    pub method: &'static str,
     /// The route.
     pub route: String,
 }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn figures_are_written_as_openmetrics() {
         let metrics = Metrics::new();
-        let labels = RequestLabels { method: "GET".into(), route: "/v1/numbers".into(), status: 200 };
+        let labels = RequestLabels { method: "GET", route: "/v1/numbers".into(), status: 200 };
         metrics.requests.get_or_create(&labels).inc();
         let text = metrics.text();
         assert!(

@@ -2,6 +2,7 @@
 //! no encoding at all.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use domain::error::Code;
 
@@ -12,28 +13,54 @@ pub(super) const PARAMETERS_MAX: usize = 500;
 
 /// The parameters of a form, in the order in which they came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Form(pub(super) Vec<(Vec<u8>, Vec<u8>)>);
+pub(super) struct Form {
+    /// All names and values, decoded, one behind the other: two allocations for a form, however many parameters it has.
+    text: Vec<u8>,
+    parameters: Vec<Parameter>,
+}
+
+/// Where a parameter stands in the text: its name up to `name_end`, its value from there.
+#[derive(Clone, Debug)]
+struct Parameter {
+    start: u32,
+    name_end: u32,
+    end: u32,
+}
 
 impl Form {
     /// Reads `application/x-www-form-urlencoded` (WHATWG URL §5.1), without minding what the bytes mean.
     pub(super) fn parse(body: &[u8]) -> Result<Form, (Code, &'static str)> {
-        let mut parameters = Vec::with_capacity(32);
+        if body.len() > BODY_BYTES_MAX {
+            return Err((Code::BodyTooLarge, "the form has more than 65,536 bytes"));
+        }
+        let mut form = Form { text: Vec::with_capacity(body.len()), parameters: Vec::with_capacity(32) };
         for pair in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
-            if parameters.len() == PARAMETERS_MAX {
+            if form.parameters.len() == PARAMETERS_MAX {
                 return Err((Code::BodyTooLarge, "the form has more than 500 parameters"));
             }
             let at = pair.iter().position(|&byte| byte == b'=');
             let (name, value) = at.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]));
-            parameters.push((decode(name), decode(value)));
+            let start = form.end();
+            decode(name, &mut form.text);
+            let name_end = form.end();
+            decode(value, &mut form.text);
+            form.parameters.push(Parameter { start, name_end, end: form.end() });
         }
-        Ok(Form(parameters))
+        Ok(form)
+    }
+
+    /// All names and values.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.parameters.iter().map(|parameter| {
+            let Parameter { start, name_end, end } = *parameter;
+            (self.slice(start..name_end), self.slice(name_end..end))
+        })
     }
 
     /// The value of a parameter; bytes that are no UTF-8 are shown as �. A parameter that stands twice has its first value.
     pub(super) fn value(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name.as_bytes())
+        self.pairs()
+            .find(|(known, _)| *known == name.as_bytes())
             .map(|(_, value)| String::from_utf8_lossy(value))
     }
 
@@ -44,32 +71,36 @@ impl Form {
 
     /// Whether everything is UTF-8.
     pub(super) fn is_utf8(&self) -> bool {
-        self.0
-            .iter()
+        self.pairs()
             .all(|(name, value)| std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok())
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.text.len()).expect("a decoded form is no longer than its body, which is limited")
+    }
+
+    fn slice(&self, range: Range<u32>) -> &[u8] {
+        &self.text[range.start as usize..range.end as usize]
     }
 }
 
-fn decode(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
+fn decode(text: &[u8], into: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         match byte {
-            b'+' => decoded.push(b' '),
+            b'+' => into.push(b' '),
             b'%' => match after {
                 [high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                    decoded.push(hex(*high) << 4 | hex(*low));
+                    into.push(hex(*high) << 4 | hex(*low));
                     rest = after;
                 }
-                _ => decoded.push(b'%'),
+                _ => into.push(b'%'),
             },
-            other => decoded.push(other),
+            other => into.push(other),
         }
     }
-    decoded
 }
-
 const fn hex(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
@@ -93,7 +124,8 @@ mod tests {
         assert_eq!(form.value("e").unwrap(), "hé");
         assert!(!form.is_utf8() && form.value("z").is_none());
         assert_eq!(Form::parse(&b"a=1&".repeat(501)).unwrap_err().0, Code::BodyTooLarge);
-        assert!(Form::parse(b"").unwrap().0.is_empty());
+        assert_eq!(Form::parse(&b"a".repeat(BODY_BYTES_MAX + 1)).unwrap_err().0, Code::BodyTooLarge);
+        assert_eq!(Form::parse(b"").unwrap().pairs().count(), 0);
     }
 
     proptest! {
@@ -101,9 +133,8 @@ mod tests {
         fn what_a_serializer_writes_is_read_back(pairs in proptest::collection::vec((".{0,9}", ".{0,9}"), 0..9)) {
             let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
             let form = Form::parse(body.as_bytes()).unwrap();
-            let read: Vec<(String, String)> = form.0.into_iter()
-                .map(|(name, value)| (String::from_utf8(name).unwrap(), String::from_utf8(value).unwrap()))
-                .collect();
+            let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap().to_owned();
+            let read: Vec<(String, String)> = form.pairs().map(|(name, value)| (text(name), text(value))).collect();
             prop_assert_eq!(read, pairs);
         }
 

@@ -220,10 +220,9 @@ impl Twilio {
             url.push_str(&query);
         }
         let algorithm = Algorithm::read(header_text(&parts.headers, SETTINGS_HEADER));
-        let genuine =
-            self.account.as_ref().zip(algorithm).is_some_and(|(account, algorithm)| {
-                account.verifier.verify(algorithm, &url, &form.0, signature)
-            });
+        let genuine = self.account.as_ref().zip(algorithm).is_some_and(|(account, algorithm)| {
+            account.verifier.verify(algorithm, &url, form.pairs(), signature)
+        });
         if !genuine {
             let problem = unproven(
                 "the signature does not fit this request; it is verified over public_url with the account's auth token",

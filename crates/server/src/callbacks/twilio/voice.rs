@@ -25,7 +25,7 @@ use super::{AskLabels, Callback, Told, Twilio, called, token_fits};
 use crate::actions::secrets::{SIP_PASSWORD, WEBHOOK_SECRET};
 use crate::record::{Entry, Note, Route};
 use crate::routes::Routes;
-use crate::twiml::{Document, Leg};
+use crate::twiml::{self, Document, Leg};
 use crate::webhooks::ask;
 
 /// A stream that ended sooner than this while the caller still waits never came about: Twilio tells no other way that an agent's
@@ -60,7 +60,7 @@ struct Call<'a> {
 }
 
 /// Answers a call that comes in.
-pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, Refusal> {
+pub(super) async fn begin(twilio: &Twilio, callback: &Arc<Callback>) -> Result<Told, Refusal> {
     let now = twilio.app.clock.now();
     let table = twilio.app.routes.current();
     let Some((to, found)) = called(callback, &table) else { return not_ours(twilio, callback, now) };
@@ -96,9 +96,20 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
         }
         _ => (call.next_from(&decision, 0), None),
     };
-    let kept = Entry {
-        // A call that its rules keep from the agent is the agent's call all the same.
-        route: decision.answering.as_ref().map(route).or_else(|| found.assignment.map(assigned)),
+    let told = call.tell(&next, &decision);
+    // A call that its rules keep from the agent is the agent's call all the same.
+    let route = decision.answering.as_ref().map(route).or_else(|| found.assignment.map(assigned));
+    let asked_entry = asked.clone().map(|asked| Entry {
+        kind: "asked".to_owned(),
+        dedupe_key: "asked".to_owned(),
+        detail: asked,
+        happened_at: at,
+        ..entry(callback, id, Some(found), now)
+    });
+    // Written out in words by whoever keeps it: the caller waits for the answer alone.
+    let callback = Arc::clone(callback);
+    let kept = move || Entry {
+        route,
         outcome: next.outcome(),
         status: Some(CallStatus::Ringing),
         decision: asked,
@@ -106,16 +117,8 @@ pub(super) async fn begin(twilio: &Twilio, callback: &Callback) -> Result<Told, 
         dedupe_key: "voice".to_owned(),
         detail: next.detail(),
         happened_at: at,
-        ..entry(callback, id, Some(found), now)
+        ..entry(&callback, id, Some(found), now)
     };
-    let told = call.tell(next, &decision);
-    let asked_entry = kept.decision.clone().map(|asked| Entry {
-        kind: "asked".to_owned(),
-        dedupe_key: "asked".to_owned(),
-        detail: asked,
-        happened_at: at,
-        ..entry(callback, id, Some(found), now)
-    });
     twilio.app.recorder.take(Note::Decided {
         entry: Box::new(kept),
         table: Arc::clone(&table),
@@ -204,7 +207,7 @@ pub(super) fn go_on(twilio: &Twilio, callback: &Callback) -> Result<Told, Refusa
                 let next = call.next_from(&decision, after.step + 1);
                 kept.outcome = next.outcome();
                 said.insert("next".to_owned(), next.detail());
-                call.tell(next, &decision)
+                call.tell(&next, &decision)
             }
             // Given back while the caller was waiting.
             None => Told::new("number_gone", Document::say(MESSAGE_DEFAULT, None)),
@@ -377,19 +380,24 @@ impl Call<'_> {
             environment: answering.map(|answering| answering.environment.as_str()).unwrap_or_default(),
             version: answering.map(|answering| answering.running.version).unwrap_or_default(),
             variant: answering.and_then(Answering::variant).map(|variant| variant.name.clone()),
-            parameters: answering.map(parameters).unwrap_or_default(),
+            parameters: answering
+                .map(parameters)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             at: self.at,
         }
     }
 
-    fn tell(&self, next: Next, decision: &Decision<'_>) -> Told {
+    fn tell(&self, next: &Next, decision: &Decision<'_>) -> Told {
         match next {
             Next::Dial { step, origin, leg, ring_timeout_s } => {
-                let action = self.action(step, origin, &leg);
+                let action = self.action(*step, *origin, leg);
                 let values = self.values(decision.answering.as_ref());
-                Told::new("connect", Document::connect(&leg, ring_timeout_s, &action, &values))
+                Told::new("connect", Document::connect(leg, *ring_timeout_s, &action, &values))
             }
-            Next::Say(Some(text)) => Told::new("say", Document::say(&text, language(decision))),
+            Next::Say(Some(text)) => Told::new("say", Document::say(text, language(decision))),
             Next::Say(None) => {
                 let message = message(decision);
                 let text = message.map_or(MESSAGE_DEFAULT, |message| message.text);
@@ -428,31 +436,28 @@ impl Call<'_> {
     }
 
     /// What travels with the call: ours first, since they must not be left out where room is short.
-    fn values(&self, answering: Option<&Answering<'_>>) -> Vec<(String, String)> {
-        let mut values = vec![
-            ("switchboard_call".to_owned(), self.id.to_string()),
-            ("switchboard_number".to_owned(), self.to.to_string()),
+    fn values<'v>(&self, answering: Option<&Answering<'v>>) -> Vec<twiml::Value<'v>> {
+        let mut values: Vec<twiml::Value<'v>> = vec![
+            ("switchboard_call".into(), self.id.to_string().into()),
+            ("switchboard_number".into(), self.to.to_string().into()),
         ];
         if let Some(answering) = answering {
-            values.push(("switchboard_agent".to_owned(), answering.agent_id.to_string()));
-            values.push(("switchboard_environment".to_owned(), answering.environment.to_string()));
+            values.push(("switchboard_agent".into(), answering.agent_id.to_string().into()));
+            values.push(("switchboard_environment".into(), answering.environment.as_str().into()));
             if let Some(variant) = answering.variant() {
-                values.push(("switchboard_variant".to_owned(), variant.id.to_string()));
+                values.push(("switchboard_variant".into(), variant.id.to_string().into()));
             }
-            values.extend(parameters(answering));
+            values.extend(parameters(answering).into_iter().map(|(name, value)| (name.into(), value.into())));
         }
         values
     }
 }
 
 /// The agent's call parameters, and over them the variant's attributes.
-fn parameters(answering: &Answering<'_>) -> BTreeMap<String, String> {
+fn parameters<'t>(answering: &Answering<'t>) -> BTreeMap<&'t str, &'t str> {
     let own = &answering.content.draft.call_parameters;
     let of_variant = answering.variant().map(|variant| variant.attributes.iter());
-    own.iter()
-        .chain(of_variant.into_iter().flatten())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    own.iter().chain(of_variant.into_iter().flatten()).collect()
 }
 
 fn route(answering: &Answering<'_>) -> Route {
