@@ -65,7 +65,7 @@ impl Builder {
                 let shard = &mut self.shards[hash.shard()];
                 while let Some(place) = shard.iter().position(|placed| placed.is(hash)) {
                     let gone = shard.swap_remove(place);
-                    self.shared.route_release(gone.entry.route);
+                    self.shared.route_release(gone.route());
                 }
             }
             other => self.shared.change(other, &mut self.touched),
@@ -104,8 +104,8 @@ impl Builder {
             .into_iter()
             .map(|entries| {
                 let (shard, replaced) = Shard::new(entries);
-                for entry in replaced {
-                    shared.route_release(entry.route);
+                for route in replaced {
+                    shared.route_release(route);
                 }
                 numbers += shard.len();
                 Arc::new(shard)
@@ -167,7 +167,7 @@ impl RouteTable {
             for (hash, placed) in changes {
                 if let Some(at) = numbers.iter().position(|placed| placed.is(hash)) {
                     let earlier = numbers.swap_remove(at);
-                    table.shared.route_release(earlier.entry.route);
+                    table.shared.route_release(earlier.route());
                 }
                 numbers.extend(placed);
             }
@@ -242,7 +242,7 @@ impl Shared {
             Arc::new(Own { settings: *own, zone })
         });
         let prepared = self.prepare(key.assignment, workspace, running);
-        self.routes.add(key.clone(), Route { key, workspace, running, own, prepared })
+        self.routes.add(key.clone(), Route { own, prepared, key, workspace, running })
     }
 
     /// Holds a route as often as many numbers at once take it; what no number takes is not kept.

@@ -6,21 +6,22 @@
 
 use arrayvec::ArrayVec;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::agent::{Content, Language, Variant};
 use crate::call::Ingress;
-use crate::caller::{Caller, CallerRules};
+use crate::caller::{Caller, Verdict};
 use crate::endpoint::{Dial, Endpoint, EndpointKind, Target, Webhook};
 use crate::environment::Environment;
 use crate::error::Code;
 use crate::fallback::{CHAIN_TARGETS_MAX, Fallback, MESSAGE_DEFAULT};
-use crate::hours::Opening;
+use crate::hours::{Opening, Zone};
 use crate::id::AgentId;
 use crate::number::E164;
-use crate::route::reason::{Origin, Reason, Reasons};
+use crate::route::reason::{Note, Origin, Reasons};
 use crate::route::row::{NumberSettings, RunningRow};
 use crate::route::shard::Key;
-use crate::route::table::{AnswersAs, Found, PreparedEndpoint, Route, RouteTable, found};
+use crate::route::table::{Found, Route, RouteTable, found};
 
 /// The most targets of one call, its agent's own included.
 pub const TARGETS_MAX: usize = CHAIN_TARGETS_MAX;
@@ -147,18 +148,19 @@ impl Cause {
 
 /// Decides about one call.
 pub fn decide<'t>(table: &'t RouteTable, call: &IncomingCall, now: Timestamp) -> Decision<'t> {
+    // One value from the beginning, so that it is made where the caller wants it and not copied there.
     let mut decision = Decision {
         number: None,
         answering: None,
         answer: Answer::Reject { cause: Cause::UnknownNumber },
         reasons: Reasons::default(),
     };
-    match table.entry(Key { ingress: call.ingress, number: call.to }) {
-        None => decision.reasons.push(Reason::NumberUnknown),
-        Some((entry, route)) => {
-            decision.reasons.push(Reason::NumberFound);
-            decision.number = Some(found(entry, route));
-            (decision.answering, decision.answer) = route.decide(call, now, &mut decision.reasons);
+    if let Some((entry, route)) = table.entry(Key { ingress: call.ingress, number: call.to }) {
+        decision.number = Some(found(entry, route));
+        decision.answer = Answer::Reject { cause: Cause::CallerBlocked };
+        decision.reasons.set_route(route);
+        if route.admits(call.caller, &mut decision.reasons) {
+            route.decide(call, now, &mut decision);
         }
     }
     decision
@@ -166,15 +168,7 @@ pub fn decide<'t>(table: &'t RouteTable, call: &IncomingCall, now: Timestamp) ->
 
 impl Route {
     #[inline]
-    fn decide<'t>(
-        &'t self,
-        call: &IncomingCall,
-        now: Timestamp,
-        reasons: &mut Reasons<'t>,
-    ) -> (Option<Answering<'t>>, Answer<'t>) {
-        if !self.admits(call.caller, reasons) {
-            return (None, Answer::Reject { cause: Cause::CallerBlocked });
-        }
+    fn decide<'t>(&'t self, call: &IncomingCall, now: Timestamp, decision: &mut Decision<'t>) {
         let prepared = &self.prepared;
         let content = |wanted: bool| prepared.content.as_deref().filter(|_| wanted);
         let workspace = prepared.workspace.as_deref().filter(|_| prepared.workspace_has_fallback);
@@ -194,98 +188,75 @@ impl Route {
             ],
             only: None,
         };
-        if !self.is_open(now, reasons) {
-            let closed = self.own(|own| own.hours.as_ref()).and_then(|hours| hours.closed.as_ref());
-            if let Some(instead) = closed {
-                // What the hours say comes instead of all other targets; only a missing message is taken from them.
-                ending.levels[0].1 = Some(instead);
-                ending.only = Some(Origin::Closed);
-            }
-            return (None, ending.answer(None, reasons));
+        let mut endpoint = None;
+        if self.is_open(now, &mut decision.reasons) {
+            endpoint = self.endpoint(decision);
+        } else if let Some(hours) = self.own(|own| own.hours.as_ref())
+            && let Some(instead) = &hours.closed
+        {
+            // What the hours say comes instead of all other targets; only a missing message is taken from them.
+            ending.levels[0].1 = Some(instead);
+            ending.only = Some(Origin::Closed);
         }
-        let Some((endpoint, answering)) = self.endpoint(reasons) else {
-            return (None, ending.answer(None, reasons));
-        };
-        (Some(answering), ending.answer(endpoint, reasons))
+        ending.answer(endpoint, decision);
     }
 
-    fn own<'t, T>(&'t self, field: impl Fn(&'t NumberSettings) -> Option<T>) -> Option<T> {
+    pub(super) fn own<'t, T>(&'t self, field: impl Fn(&'t NumberSettings) -> Option<T>) -> Option<T> {
         self.own.as_ref().and_then(|own| field(&own.settings))
     }
 
-    fn admits<'t>(&'t self, caller: Caller, reasons: &mut Reasons<'t>) -> bool {
-        let rules: Option<&CallerRules> = self.own(|own| own.inbound.as_ref());
-        let Some(rules) = rules else {
-            reasons.push(Reason::NoCallerRules);
-            return true;
-        };
-        let verdict = rules.judge(caller);
-        reasons.push(Reason::Caller(verdict));
-        verdict.allows()
+    /// The zone of the number's hours, and its name; without either, UTC.
+    pub(super) fn zone(&self) -> (Option<&Zone>, &TimeZone) {
+        static UTC: TimeZone = TimeZone::UTC;
+        let own_zone = self.own.as_ref().and_then(|own| own.zone.as_ref());
+        match (own_zone, self.prepared.workspace.as_deref()) {
+            (Some(zone), _) => (self.own(|own| own.time_zone.as_ref()), zone),
+            (None, Some(known)) => (Some(&known.settings.time_zone), &known.zone),
+            (None, None) => (None, &UTC),
+        }
     }
 
-    fn is_open<'t>(&'t self, now: Timestamp, reasons: &mut Reasons<'t>) -> bool {
-        let Some(hours) = self.own(|own| own.hours.as_ref()) else {
-            reasons.push(Reason::NoHours);
-            return true;
-        };
-        let own_zone = self.own.as_ref().and_then(|own| own.zone.as_ref());
-        let (name, local) = match (own_zone, self.prepared.workspace.as_deref()) {
-            (Some(zone), _) => (self.own(|own| own.time_zone.as_ref()), zone.to_datetime(now)),
-            (None, Some(known)) => (Some(&known.settings.time_zone), known.zone.to_datetime(now)),
-            (None, None) => (None, jiff::tz::TimeZone::UTC.to_datetime(now)),
-        };
-        let opening = hours.opening(local);
-        reasons.push(match opening {
-            Opening::Open => Reason::Open { local, zone: name },
-            Opening::ClosedByWeek => Reason::ClosedByWeek { local, zone: name },
-            Opening::ClosedByHoliday(place) => {
-                Reason::ClosedByHoliday { local, zone: name, holiday: &hours.holidays[place] }
-            }
-        });
-        opening == Opening::Open
+    #[inline]
+    fn admits(&self, caller: Caller, reasons: &mut Reasons<'_>) -> bool {
+        let verdict = self.own(|own| own.inbound.as_ref()).map(|rules| rules.judge(caller));
+        reasons.push(Note::Caller(verdict));
+        verdict.is_none_or(Verdict::allows)
+    }
+
+    #[inline]
+    fn is_open(&self, now: Timestamp, reasons: &mut Reasons<'_>) -> bool {
+        reasons.push(Note::Hours);
+        let Some(hours) = self.own(|own| own.hours.as_ref()) else { return true };
+        let local = self.zone().1.to_datetime(now);
+        reasons.set_local(local);
+        hours.opening(local) == Opening::Open
     }
 
     /// Who answers and how it is reached; `None` where nobody can, and the fallbacks take over. With outage mode on there is
     /// an agent, but its endpoint is left out.
     #[inline]
-    fn endpoint<'t>(
-        &'t self,
-        reasons: &mut Reasons<'t>,
-    ) -> Option<(Option<&'t PreparedEndpoint>, Answering<'t>)> {
-        let prepared = &self.prepared;
+    fn endpoint<'t>(&'t self, decision: &mut Decision<'t>) -> Option<(&'t Endpoint, EndpointKind)> {
+        let (prepared, reasons) = (&self.prepared, &mut decision.reasons);
         let Some(assignment) = &self.key.assignment else {
-            reasons.push(Reason::Unassigned);
+            reasons.push(Note::Assignment);
             return None;
         };
-        let environment = assignment.environment;
-        reasons.push(match prepared.outage {
-            Some(since) => Reason::Outage { environment, since },
-            None => Reason::NoOutage { environment },
+        reasons.push(Note::Outage);
+        reasons.push(Note::Assignment);
+        let (running, content) = prepared.running.as_deref().zip(prepared.content.as_deref())?;
+        reasons.push(Note::Variant);
+        decision.answering = Some(Answering {
+            agent_id: assignment.agent_id,
+            environment: assignment.environment,
+            running,
+            content,
+            variant: prepared.variant,
         });
-        let (Some(running), Some(content)) = (prepared.running.as_deref(), prepared.content.as_deref())
-        else {
-            reasons.push(Reason::NothingRuns { assignment });
+        if prepared.is_out {
             return None;
-        };
-        reasons.push(Reason::Runs { running, environment });
-        reasons.push(match (prepared.answers_as, &assignment.variant_id) {
-            (AnswersAs::Assigned(place), _) => Reason::Variant { content, place },
-            (AnswersAs::Gone { .. }, Some(gone)) => Reason::VariantGone { gone, content },
-            (AnswersAs::Default, _) => Reason::VariantDefault { content },
-            (AnswersAs::NoVariants | AnswersAs::Gone { .. }, _) => Reason::NoVariants,
-        });
-        let variant = prepared.answers_as.place();
-        let answering = Answering { agent_id: assignment.agent_id, environment, running, content, variant };
-        if prepared.outage.is_some() {
-            return Some((None, answering));
         }
-        let endpoint = prepared.endpoint.as_ref();
-        reasons.push(match endpoint {
-            Some(&PreparedEndpoint { kind, of_variant, .. }) => Reason::Endpoint { kind, of_variant },
-            None => Reason::NoEndpoint,
-        });
-        Some((endpoint, answering))
+        reasons.push(Note::Endpoint);
+        prepared.endpoint.as_ref().zip(prepared.endpoint_kind)
     }
 }
 
@@ -300,8 +271,9 @@ struct Ending<'t> {
 
 impl<'t> Ending<'t> {
     #[inline]
-    fn answer(&self, endpoint: Option<&'t PreparedEndpoint>, reasons: &mut Reasons<'t>) -> Answer<'t> {
-        let (endpoint, kind) = endpoint.map(|prepared| (&prepared.endpoint, prepared.kind)).unzip();
+    fn answer(&self, endpoint: Option<(&'t Endpoint, EndpointKind)>, decision: &mut Decision<'t>) {
+        let (endpoint, kind) = endpoint.unzip();
+        let reasons = &mut decision.reasons;
         let mut list =
             List { to: self.to, room: TARGETS_MAX, targets: Targets::new(), left_out: 0, circle: false };
         let mut default = None;
@@ -328,29 +300,29 @@ impl<'t> Ending<'t> {
                 list.add(origin, dial);
             }
             let count = u8::try_from(list.targets.len() - before).expect("at most five");
-            reasons.push(Reason::Fallback { origin, count });
+            reasons.push(Note::Fallback { origin, count });
         }
         if list.circle {
-            reasons.push(Reason::TargetIsCalledNumber);
+            reasons.push(Note::TargetIsCalledNumber);
         }
         if list.left_out > 0 {
-            reasons.push(Reason::ChainCut { left_out: list.left_out });
+            reasons.push(Note::ChainCut { left_out: list.left_out });
         }
         let message = self.message(reasons);
         let targets = list.targets;
-        match endpoint {
+        decision.answer = match endpoint {
             Some(Endpoint::Webhook(webhook)) => Answer::Ask { webhook, default, targets, message },
             _ if targets.is_empty() => Answer::Say { message },
             _ => Answer::Connect { targets, message },
-        }
+        };
     }
 
-    fn message(&self, reasons: &mut Reasons<'t>) -> Message<'t> {
+    fn message(&self, reasons: &mut Reasons<'_>) -> Message<'t> {
         let of_level = self.levels.iter().find_map(|(origin, fallback)| {
             fallback.and_then(|fallback| fallback.message.as_deref()).map(|text| (*origin, text))
         });
         let (origin, text) = of_level.unwrap_or((Origin::Default, MESSAGE_DEFAULT));
-        reasons.push(Reason::Message { origin });
+        reasons.push(Note::Message { origin });
         Message { origin, text, language: self.language }
     }
 }

@@ -106,7 +106,7 @@ impl Explained {
             .map(|reason| Step {
                 rule: reason.rule(),
                 outcome: reason.outcome().to_owned(),
-                because: because(reason, call, decision),
+                because: because(&reason, call, decision),
             })
             .collect();
         Explained { decision: ended(call, now, decision), steps }

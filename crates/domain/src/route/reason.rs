@@ -1,5 +1,6 @@
-//! Reasons: what each rule found about one call. They point into the table and are made while deciding, so they cost nothing
-//! when nobody reads them; `explain` writes them out.
+//! Reasons: what each rule found about one call. While deciding, each is a note of four bytes that says which rule had a say;
+//! what it is about stands in the route. So reasons cost next to nothing when nobody reads them. Reading makes a [`Reason`] of
+//! each note, which points into the table; `explain` writes it out.
 
 use arrayvec::ArrayVec;
 use jiff::Timestamp;
@@ -10,26 +11,125 @@ use crate::assignment::Assignment;
 use crate::caller::Verdict;
 use crate::endpoint::EndpointKind;
 use crate::environment::Environment;
-use crate::hours::{Holiday, Zone};
+use crate::hours::{Holiday, Opening, Zone};
 use crate::id::VariantId;
 use crate::route::row::RunningRow;
+use crate::route::table::{Prepared, Route, Why};
 
 /// The most reasons of one decision: more than there are rules.
 pub const REASONS_MAX: usize = 16;
 
 /// The reasons of one decision, in the order in which they were found.
 #[derive(Clone, Debug, Default)]
-pub struct Reasons<'t>(ArrayVec<Reason<'t>, REASONS_MAX>);
+pub struct Reasons<'t> {
+    /// What they are about, where the number is ours.
+    route: Option<&'t Route>,
+    /// The local time, where the number has hours.
+    local: Option<DateTime>,
+    /// What came after the number was found.
+    notes: ArrayVec<Note, REASONS_MAX>,
+}
+
+/// That a rule had a say, and what the route alone does not tell about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Note {
+    Caller(Option<Verdict>),
+    Hours,
+    Outage,
+    Assignment,
+    Variant,
+    Endpoint,
+    Fallback { origin: Origin, count: u8 },
+    TargetIsCalledNumber,
+    ChainCut { left_out: u16 },
+    Message { origin: Origin },
+}
+
+const _: () = assert!(size_of::<Note>() == 4, "each decision carries all of its notes");
 
 impl<'t> Reasons<'t> {
-    pub(super) fn push(&mut self, reason: Reason<'t>) {
-        let kept = self.0.try_push(reason).is_ok();
+    /// Notes what number it is about.
+    pub(super) fn set_route(&mut self, route: &'t Route) {
+        self.route = Some(route);
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, note: Note) {
+        let kept = self.notes.try_push(note).is_ok();
         debug_assert!(kept, "a decision has at most {REASONS_MAX} reasons");
     }
 
+    /// Notes what the hours are asked with.
+    pub(super) fn set_local(&mut self, local: DateTime) {
+        self.local = Some(local);
+    }
+
     /// The reasons, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Reason<'t>> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Reason<'t>> {
+        let number = if self.route.is_some() { Reason::NumberFound } else { Reason::NumberUnknown };
+        let others = self
+            .route
+            .into_iter()
+            .flat_map(|route| self.notes.iter().map(|note| note.reason(route, self.local)));
+        std::iter::once(number).chain(others)
+    }
+}
+
+impl Note {
+    fn reason(self, route: &Route, local: Option<DateTime>) -> Reason<'_> {
+        let prepared = &route.prepared;
+        match self {
+            Note::Caller(None) => Reason::NoCallerRules,
+            Note::Caller(Some(verdict)) => Reason::Caller(verdict),
+            Note::Hours => hours_reason(route, local),
+            Note::Outage | Note::Assignment | Note::Variant => match &route.key.assignment {
+                Some(assignment) => assignment_reason(self, prepared, assignment),
+                None => Reason::Unassigned,
+            },
+            Note::Endpoint => match prepared.endpoint_kind {
+                Some(kind) => Reason::Endpoint { kind, of_variant: prepared.endpoint_of_variant },
+                None => Reason::NoEndpoint,
+            },
+            Note::Fallback { origin, count } => Reason::Fallback { origin, count },
+            Note::TargetIsCalledNumber => Reason::TargetIsCalledNumber,
+            Note::ChainCut { left_out } => Reason::ChainCut { left_out },
+            Note::Message { origin } => Reason::Message { origin },
+        }
+    }
+}
+
+fn hours_reason(route: &Route, local: Option<DateTime>) -> Reason<'_> {
+    let Some((hours, local)) = route.own(|own| own.hours.as_ref()).zip(local) else { return Reason::NoHours };
+    let (zone, _) = route.zone();
+    match hours.opening(local) {
+        Opening::Open => Reason::Open { local, zone },
+        Opening::ClosedByWeek => Reason::ClosedByWeek { local, zone },
+        Opening::ClosedByHoliday(place) => {
+            Reason::ClosedByHoliday { local, zone, holiday: &hours.holidays[place] }
+        }
+    }
+}
+
+fn assignment_reason<'t>(note: Note, prepared: &'t Prepared, assignment: &'t Assignment) -> Reason<'t> {
+    let environment = assignment.environment;
+    if matches!(note, Note::Outage) {
+        let settings = prepared.workspace.as_ref().map(|known| &known.settings);
+        return match settings.and_then(|settings| settings.outage.since(environment)) {
+            Some(since) => Reason::Outage { environment, since },
+            None => Reason::NoOutage { environment },
+        };
+    }
+    let (Some(running), Some(content)) = (prepared.running.as_deref(), prepared.content.as_deref()) else {
+        return Reason::NothingRuns { assignment };
+    };
+    if matches!(note, Note::Assignment) {
+        return Reason::Runs { running, environment };
+    }
+    match (prepared.variant_why, prepared.variant, &assignment.variant_id) {
+        (Why::Assigned, Some(place), _) => Reason::Variant { content, place },
+        (Why::Gone, _, Some(gone)) => Reason::VariantGone { gone, content },
+        (Why::Default, ..) => Reason::VariantDefault { content },
+        (Why::NoVariants | Why::Assigned | Why::Gone, ..) => Reason::NoVariants,
     }
 }
 
@@ -86,7 +186,7 @@ impl Origin {
     }
 }
 
-/// What one rule found. Things are pointed to and not read: a decision that nobody explains does not pay for it.
+/// What one rule found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reason<'t> {
     /// The number is ours.

@@ -136,12 +136,12 @@ pub fn encode(table: &RouteTable, sink: &mut dyn FnMut(&[u8])) {
         piece.extend_from_slice(&count.to_le_bytes());
     }
     let numbers = table.shards.iter().enumerate().flat_map(|(place, shard)| shard.numbers(place));
-    for (key, entry) in numbers {
+    for (key, route, entry) in numbers {
         piece.extend_from_slice(&key.number.digits().to_le_bytes());
         piece.extend_from_slice(&entry.id().to_bits().to_le_bytes());
         piece.extend_from_slice(&entry.token().0);
         piece.extend_from_slice(&key.ingress.get().to_le_bytes());
-        piece.extend_from_slice(&places[&entry.route].to_le_bytes());
+        piece.extend_from_slice(&places[&route].to_le_bytes());
         if piece.len() >= PIECE_BYTES {
             write(&piece);
             piece.clear();

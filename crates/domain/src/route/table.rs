@@ -9,7 +9,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::agent::Content;
@@ -50,77 +49,74 @@ pub(super) struct RouteKey {
     pub(super) own: Option<Arc<str>>,
 }
 
-/// What numbers with the same key share.
+/// What numbers with the same key share. What a call goes by stands first, in one cache line; what it only hands on, behind.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Route {
+    /// Most numbers have none.
+    pub(super) own: Option<Arc<Own>>,
+    pub(super) prepared: Prepared,
     pub(super) key: RouteKey,
     /// The place of the workspace.
     pub(super) workspace: u32,
     /// The place of what the assigned agent runs.
     pub(super) running: Option<u32>,
-    /// Most numbers have none.
-    pub(super) own: Option<Arc<Own>>,
-    pub(super) prepared: Prepared,
 }
+
+const _: () = assert!(
+    std::mem::offset_of!(Route, key) == 64,
+    "a call that has found its route goes by one cache line of it"
+);
 
 /// What a route's places hold, looked up when the table is made and not when a call comes: a call that has found its route
 /// touches nothing else. Made anew for each route of a workspace or a version that changes.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a byte for each thing that a call need not look up")]
 pub(super) struct Prepared {
     pub(super) workspace: Option<Arc<KnownWorkspace>>,
     pub(super) workspace_has_fallback: bool,
-    /// Since when its environment's calls go straight to the fallbacks.
-    pub(super) outage: Option<Timestamp>,
+    /// Its environment's calls go straight to the fallbacks.
+    pub(super) is_out: bool,
     pub(super) running: Option<Arc<RunningRow>>,
     pub(super) content: Option<Arc<Content>>,
-    pub(super) answers_as: AnswersAs,
+    /// As which variant it answers: the place in the content's list.
+    pub(super) variant: Option<u32>,
+    /// Why as that one.
+    pub(super) variant_why: Why,
     pub(super) agent_has_fallback: bool,
     pub(super) agent_has_language: bool,
-    pub(super) endpoint: Option<PreparedEndpoint>,
+    /// How the agent is reached.
+    pub(super) endpoint: Option<Endpoint>,
+    /// What kind of endpoint that is.
+    pub(super) endpoint_kind: Option<EndpointKind>,
+    /// The endpoint is the variant's own.
+    pub(super) endpoint_of_variant: bool,
 }
 
-/// How the agent is reached, with what a decision needs to know of it.
-#[derive(Clone, Debug)]
-pub(super) struct PreparedEndpoint {
-    pub(super) endpoint: Endpoint,
-    pub(super) kind: EndpointKind,
-    /// It is the variant's own.
-    pub(super) of_variant: bool,
-}
-
-/// As which variant the agent answers; a place in its content's list.
+/// Why an agent answers as the variant that it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum AnswersAs {
+pub(super) enum Why {
     /// The agent has none, and the number asks for none.
     #[default]
     NoVariants,
-    /// The one that the number asks for.
-    Assigned(u32),
+    /// The number asks for it.
+    Assigned,
     /// The number asks for none.
     Default,
     /// The one that the number asks for is not there; the default one answers, if there is any.
-    Gone { default: bool },
+    Gone,
 }
 
-impl AnswersAs {
-    fn of(content: &Content, asked: Option<VariantId>) -> AnswersAs {
-        let Some(asked) = asked else {
-            return if content.variants.is_empty() { AnswersAs::NoVariants } else { AnswersAs::Default };
-        };
-        let mut places = (0u32..).zip(&content.variants);
-        match places.find(|(_, variant)| variant.id == asked) {
-            Some((place, _)) => AnswersAs::Assigned(place),
-            None => AnswersAs::Gone { default: !content.variants.is_empty() },
-        }
-    }
-
-    /// The place of the variant that answers.
-    pub(super) const fn place(self) -> Option<u32> {
-        match self {
-            AnswersAs::Assigned(place) => Some(place),
-            AnswersAs::Default | AnswersAs::Gone { default: true } => Some(0),
-            AnswersAs::NoVariants | AnswersAs::Gone { default: false } => None,
-        }
+/// As which variant an agent answers a number that asks for this one, and why.
+fn answers_as(content: &Content, asked: Option<VariantId>) -> (Option<u32>, Why) {
+    let default = (!content.variants.is_empty()).then_some(0);
+    let Some(asked) = asked else {
+        return (default, if default.is_some() { Why::Default } else { Why::NoVariants });
+    };
+    let mut places = (0u32..).zip(&content.variants);
+    match places.find(|(_, variant)| variant.id == asked) {
+        Some((place, _)) => (Some(place), Why::Assigned),
+        None => (default, Why::Gone),
     }
 }
 
@@ -140,18 +136,17 @@ impl Shared {
         };
         let Some(assignment) = assignment else { return prepared };
         let settings = prepared.workspace.as_ref().map(|known| &known.settings);
-        prepared.outage = settings.and_then(|settings| settings.outage.since(assignment.environment));
+        prepared.is_out =
+            settings.is_some_and(|settings| settings.outage.since(assignment.environment).is_some());
         let known =
             running.and_then(|place| self.running.at(place)).and_then(|running| running.known.clone());
         if let Some(row) = known {
             let content = &row.content;
-            prepared.answers_as = AnswersAs::of(content, assignment.variant_id);
-            let variant = prepared.answers_as.place().and_then(|place| content.variants.get(place as usize));
-            prepared.endpoint = content.endpoint(variant).map(|endpoint| PreparedEndpoint {
-                endpoint: endpoint.clone(),
-                kind: endpoint.kind(),
-                of_variant: variant.is_some_and(|variant| variant.endpoint.is_some()),
-            });
+            (prepared.variant, prepared.variant_why) = answers_as(content, assignment.variant_id);
+            let variant = prepared.variant.and_then(|place| content.variants.get(place as usize));
+            prepared.endpoint = content.endpoint(variant).cloned();
+            prepared.endpoint_kind = prepared.endpoint.as_ref().map(Endpoint::kind);
+            prepared.endpoint_of_variant = variant.is_some_and(|variant| variant.endpoint.is_some());
             prepared.agent_has_fallback = content.draft.fallback.is_some();
             prepared.agent_has_language = content.draft.language.is_some();
             prepared.content = Some(Arc::clone(content));
@@ -227,8 +222,8 @@ impl RouteTable {
     /// All numbers, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = ((Ingress, E164), Found)> {
         let numbers = self.shards.iter().enumerate().flat_map(|(place, shard)| shard.numbers(place));
-        numbers.filter_map(|(key, entry)| {
-            let route = self.shared.routes.at(entry.route)?;
+        numbers.filter_map(|(key, route, entry)| {
+            let route = self.shared.routes.at(route)?;
             Some(((key.ingress, key.number), found(entry, route)))
         })
     }
@@ -255,10 +250,11 @@ impl RouteTable {
         shared.routes.len() + shared.workspaces.len() + shared.running.len() + shared.secrets.len()
     }
 
+    #[inline]
     pub(super) fn entry(&self, key: Key) -> Option<(&Entry, &Route)> {
         let hash = Hash::of(key);
-        let entry = self.shards[hash.shard()].find(hash)?;
-        Some((entry, self.shared.routes.at(entry.route)?))
+        let (entry, route) = self.shards[hash.shard()].find(hash)?;
+        Some((entry, self.shared.routes.at(route)?))
     }
 }
 
