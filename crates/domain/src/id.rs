@@ -28,28 +28,36 @@ fn encode(bits: u128, out: &mut [u8; LETTERS]) {
     }
 }
 
+/// What each byte stands for; 255 for those that are no letter of ours. A table, since a branch for each letter of something
+/// random is mostly guessed wrong, and a start reads some for each number.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0u8;
+    while digit < 32 {
+        digits[ALPHABET[digit as usize] as usize] = digit;
+        digit += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 255;
+
 fn decode(text: &str) -> Option<u128> {
-    if text.len() != LETTERS {
+    let letters: &[u8; LETTERS] = text.as_bytes().try_into().ok()?;
+    let mut seen = 0;
+    let mut bits = |letters: &[u8]| {
+        letters.iter().fold(0u64, |bits, &letter| {
+            let digit = DIGITS[usize::from(letter)];
+            seen |= digit;
+            (bits << 5) | u64::from(digit & 31)
+        })
+    };
+    // Twelve letters fill 60 bits.
+    let (upper, middle, lower) = (bits(&letters[..2]), bits(&letters[2..14]), bits(&letters[14..]));
+    // 26 letters hold 130 bits: the first may only be 0 to 7.
+    if seen == NO_DIGIT || upper > 0xFF {
         return None;
     }
-    let mut bits: u128 = 0;
-    for (place, byte) in text.bytes().enumerate() {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'h' => byte - b'a' + 10,
-            b'j' | b'k' => byte - b'j' + 18,
-            b'm' | b'n' => byte - b'm' + 20,
-            b'p'..=b't' => byte - b'p' + 22,
-            b'v'..=b'z' => byte - b'v' + 27,
-            _ => return None,
-        };
-        // 26 letters hold 130 bits: the first may only be 0 to 7.
-        if place == 0 && digit > 7 {
-            return None;
-        }
-        bits = (bits << 5) | u128::from(digit);
-    }
-    Some(bits)
+    Some(u128::from(upper) << 120 | u128::from(middle) << 60 | u128::from(lower))
 }
 
 macro_rules! ids {

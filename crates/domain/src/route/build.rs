@@ -1,13 +1,11 @@
 //! Building a route table from rows, all of them or the changed ones. Rows come in any order: a number may stand before its
 //! workspace or its agent's version. Nothing is judged here; what makes no sense is told when a call comes in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-
 use crate::environment::Environment;
-use crate::id::{AgentId, WorkspaceId};
+use crate::id::{AgentId, VariantId, WorkspaceId};
 use crate::route::row::{NumberRow, NumberSettings, Row, RunningRow, WorkspaceRow};
 use crate::route::shard::{Hash, Key, Placed, SHARDS, Shard};
 use crate::route::table::{KnownWorkspace, Own, Route, RouteKey, RouteTable, Running, Shared, Workspace};
@@ -19,8 +17,8 @@ pub(super) struct Touched {
     running: Vec<u32>,
 }
 
-/// How many of the last routes are kept at hand.
-const RECENT_MAX: usize = 4;
+/// How many routes are kept at hand.
+const RECENT_PLACES: usize = 1024;
 
 /// Takes rows one by one and makes a table of them.
 pub struct Builder {
@@ -28,8 +26,8 @@ pub struct Builder {
     shards: Vec<Vec<Placed>>,
     /// What the rows so far were about, besides numbers.
     touched: Touched,
-    /// The routes of the numbers before: rows mostly come in runs of numbers that share a few.
-    recent: ArrayVec<Recent, RECENT_MAX>,
+    /// Routes of the numbers before, each in the place that its key says: most numbers share theirs with many.
+    recent: Vec<Option<Recent>>,
 }
 
 /// A route that was held once, and is to be held for more numbers yet.
@@ -46,7 +44,7 @@ impl Builder {
             shared: Shared::default(),
             shards: vec![Vec::new(); SHARDS],
             touched: Touched::default(),
-            recent: ArrayVec::new(),
+            recent: (0..RECENT_PLACES).map(|_| None).collect(),
         }
     }
 
@@ -74,23 +72,47 @@ impl Builder {
 
     fn route_hold(&mut self, row: NumberRow) -> u32 {
         let key = route_key(&row);
-        if let Some(held) = self.recent.iter_mut().find(|held| held.key == key) {
+        let recent = &mut self.recent[key.recent_place()];
+        if let Some(held) = recent.as_mut().filter(|held| held.key == key) {
             held.more += 1;
             return held.route;
         }
         let route = self.shared.route_hold(key.clone(), row.own);
-        if self.recent.is_full() {
-            let oldest = self.recent.remove(0);
-            self.shared.routes.hold_more(&oldest.key, oldest.more);
+        if let Some(earlier) = recent.replace(Recent { key, route, more: 0 }) {
+            self.shared.routes.hold_more(&earlier.key, earlier.more);
         }
-        self.recent.push(Recent { key, route, more: 0 });
         route
     }
 
     fn recent_settle(&mut self) {
-        for held in self.recent.drain(..) {
+        for held in self.recent.iter_mut().filter_map(Option::take) {
             self.shared.routes.hold_more(&held.key, held.more);
         }
+    }
+
+    /// The same, its numbers put into their order already: what of the work of finishing can be done before [`join`](Self::join).
+    #[must_use]
+    pub fn in_order(mut self) -> Builder {
+        for placed in &mut self.shards {
+            Shard::sort(placed);
+        }
+        self
+    }
+
+    /// Takes the numbers of another builder too, which has taken other numbers and nothing else.
+    #[must_use]
+    pub fn join(mut self, mut others: Builder) -> Builder {
+        debug_assert!(others.touched.workspaces.is_empty() && others.touched.running.is_empty());
+        others.recent_settle();
+        let mut places = HashMap::new();
+        for (place, route, holders) in others.shared.routes.iter_held() {
+            let own = route.own.as_ref().map(|own| Box::new(own.settings.clone()));
+            places.insert(place, self.shared.route_hold_times(&route.key, own, holders));
+        }
+        for (shard, numbers) in self.shards.iter_mut().zip(others.shards) {
+            shard.extend(numbers.into_iter().map(|placed| placed.on_route(places[&placed.route()])));
+        }
+        self
     }
 
     /// The table of all rows taken, which stand for this `route_version`.
@@ -178,6 +200,18 @@ impl RouteTable {
             table.shards[place] = Arc::new(shard);
         }
         Some(table)
+    }
+}
+
+impl RouteKey {
+    /// Where a builder keeps its route at hand.
+    fn recent_place(&self) -> usize {
+        let assignment = self.assignment.map_or((0, 0), |assignment| {
+            (assignment.agent_id.to_bits(), assignment.variant_id.map_or(0, VariantId::to_bits))
+        });
+        // The lower bits of ids are random; multiplied, so that ids that differ in little fall apart too.
+        let bits = self.workspace_id.to_bits() ^ assignment.0.rotate_left(1) ^ assignment.1.rotate_left(2);
+        (bits.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) >> 118) as usize % RECENT_PLACES
     }
 }
 

@@ -98,20 +98,28 @@ impl CallbackToken {
     pub fn parse(text: &str) -> Option<CallbackToken> {
         let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
         let mut token = [0; 16];
+        let mut seen = 0;
         for (byte, pair) in token.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+            let (upper, lower) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+            seen |= upper | lower;
+            *byte = upper << 4 | lower & 15;
         }
-        Some(CallbackToken(token))
+        (seen != NO_DIGIT).then_some(CallbackToken(token))
     }
 }
 
-const fn digit(letter: u8) -> Option<u8> {
-    match letter {
-        b'0'..=b'9' => Some(letter - b'0'),
-        b'a'..=b'f' => Some(letter - b'a' + 10),
-        _ => None,
+/// What each byte stands for; 255 for those that are no digit. A table, since a branch for each digit of something random is
+/// mostly guessed wrong.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0u8;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
+        digit += 1;
     }
-}
+    digits
+};
+const NO_DIGIT: u8 = 255;
 
 impl std::fmt::Debug for CallbackToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

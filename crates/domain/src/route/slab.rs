@@ -300,6 +300,13 @@ impl<K: Hash + Eq + Clone, T: Clone> Interned<K, T> {
             .filter_map(|(_, held)| self.things.get(held.place).map(|thing| (held.place, thing)))
     }
 
+    /// All things with their places, and how often each is held.
+    pub(super) fn iter_held(&self) -> impl Iterator<Item = (u32, &T, u32)> {
+        self.places.iter().filter_map(|(_, held)| {
+            self.things.get(held.place).map(|thing| (held.place, thing, held.holders))
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.things.used
     }

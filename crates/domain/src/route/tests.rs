@@ -21,7 +21,7 @@ use crate::hours::{Holiday, Hours, Minute, Range, Zone};
 use crate::id::{AgentId, NumberId, SecretId, VariantId, VersionId, WorkspaceId};
 use crate::number::{Country, E164};
 use crate::route::row::{CallbackToken, NumberRow, NumberSettings, Row, RunningRow, WorkspaceRow};
-use crate::route::{Explained, IncomingCall, RouteTable, decide, snapshot};
+use crate::route::{Builder, Explained, IncomingCall, RouteTable, decide, snapshot};
 use crate::workspace::{OutageMode, WorkspaceSettings};
 
 const WORKSPACE: WorkspaceId = WorkspaceId::from_bits(1);
@@ -615,6 +615,29 @@ fn any_row() -> impl Strategy<Value = Row> {
         1 => (small(3), proptest::option::of(any::<[u8; 3]>()))
             .prop_map(|(id, bytes)| Row::Secret(SecretId::from_bits(id), bytes.map(|bytes| bytes.as_slice().into()))),
     ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_builders_joined_are_one(rows in proptest::collection::vec(any_row(), 0..60)) {
+        let mut model = Model::default();
+        for row in rows {
+            model.take(row);
+        }
+        let (mut first, mut second) = (Builder::new(), Builder::new());
+        for (n, row) in model.rows().into_iter().enumerate() {
+            match row {
+                Row::Number(..) if n % 2 == 1 => second.push(row),
+                row => first.push(row),
+            }
+        }
+        let table = first.in_order().join(second.in_order()).finish(1);
+        model.check(&table);
+        let gone = model.numbers.keys().map(|key| Row::Number(*key, None));
+        prop_assert_eq!(table.applied(gone, 2).unwrap().routes(), 0);
+    }
 }
 
 proptest! {
