@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use database::numbers::{Number, number_create};
-use database::routes::route_rows;
+use database::routes::{route_rows, route_table};
 use database::workspaces::workspace_create;
 use database::{Address, Database, Settings};
 use domain::assignment::Assignment;
@@ -16,7 +16,6 @@ use domain::id::{AgentId, NumberId, WorkspaceId};
 use domain::money::{Currency, Money};
 use domain::number::{Capabilities, Country, E164, NumberStatus, NumberType, Source};
 use domain::quote::Price;
-use domain::route::Builder;
 use domain::route::row::{CallbackToken, NumberSettings};
 use domain::workspace::WorkspaceSettings;
 use jiff::Timestamp;
@@ -109,21 +108,11 @@ async fn run(name: &str, address: Address, count: u64) {
             .unwrap();
         let read_s = began.elapsed().as_secs_f64();
         let began = Instant::now();
-        let table = database
-            .read(|read| {
-                let mut builder = Builder::new();
-                let version = route_rows(read, |row| {
-                    builder.push(row);
-                    Ok(())
-                })?;
-                Ok(builder.finish(version.unsigned_abs()))
-            })
-            .await
-            .unwrap();
+        let table = route_table(&database).await.unwrap();
         let table_s = began.elapsed().as_secs_f64();
         assert_eq!(table.numbers() as u64, count);
         println!(
-            "{name}: round {round}: {rows} rows into a table in {table_s:.2} s, only read in {read_s:.2} s, ratio {:.2}",
+            "{name}: round {round}: {rows} rows into a table in {table_s:.2} s, only read, by one connection, in {read_s:.2} s, ratio {:.2}",
             table_s / read_s
         );
     }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use domain::environment::Environment;
 use domain::id::{AgentId, NumberId, SecretId, WorkspaceId};
 use domain::route::row::{NumberRow, Row as RouteRow, RunningRow, WorkspaceRow};
+use domain::route::{Builder, RouteTable};
 
-use crate::engine::{Both, Read, Tx};
+use crate::engine::{Both, Database, Read, Tx};
 use crate::error::DbError;
 use crate::numbers;
 use crate::value::{Row, Value};
@@ -59,9 +60,11 @@ impl RouteChange {
 macro_rules! select_number {
     ($rest:literal) => {
         concat!(
+            // Not `status IN (…)`: SQLite looks such a list up in a tree, for each number again.
             "SELECT ingress, phone_number, id, workspace_id, callback_token, agent_id, environment, variant_id, \
-             settings FROM numbers WHERE (status IN ('active', 'release_scheduled', 'releasing') \
-             OR (status IN ('ordering', 'needs_review') AND carrier_number_id IS NOT NULL)) ",
+             settings FROM numbers WHERE (status = 'active' OR status = 'release_scheduled' \
+             OR status = 'releasing' OR (status IN ('ordering', 'needs_review') \
+             AND carrier_number_id IS NOT NULL)) ",
             $rest
         )
     };
@@ -84,6 +87,20 @@ const CHANGES: &str =
 const OLDEST: &str = "SELECT min(version) FROM route_changes";
 const PRUNE: &str = "DELETE FROM route_changes WHERE version <= $1";
 const NUMBERS: &str = select_number!("");
+/// Where the numbers are cut into two halves that two connections read at once: a `rowid`, which is also the order in which
+/// SQLite reads fastest. PostgreSQL has nothing of the kind, and is not the one to be slow: there one connection reads all.
+const MIDDLE: Both =
+    Both { sqlite: "SELECT max(rowid) / 2 FROM numbers", postgres: "SELECT CAST(NULL AS BIGINT)" };
+const NUMBERS_TO: Both =
+    Both { sqlite: select_number!("AND rowid <= $1"), postgres: select_number!("AND $1 <> 0") };
+const NUMBERS_AFTER: Both =
+    Both { sqlite: select_number!("AND rowid > $1"), postgres: select_number!("AND $1 <> 0") };
+/// What must be the same for two connections to see the same routes. A `VACUUM` may number rows anew, and changes SQLite's
+/// `schema_version`.
+const STATE: Both = Both {
+    sqlite: "SELECT s.version, p.schema_version FROM route_state s, pragma_schema_version p WHERE s.id = 1",
+    postgres: "SELECT version, CAST(0 AS BIGINT) FROM route_state WHERE id = 1",
+};
 const NUMBER: &str = select_number!("AND ingress = $1 AND phone_number = $2");
 const NUMBER_PLACE: &str = "SELECT ingress, phone_number FROM numbers WHERE id = $1";
 const RUNNING: &str = select_running!("");
@@ -102,6 +119,10 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("routes::OLDEST", Both::same(OLDEST)),
     ("routes::PRUNE", Both::same(PRUNE)),
     ("routes::NUMBERS", Both::same(NUMBERS)),
+    ("routes::MIDDLE", MIDDLE),
+    ("routes::NUMBERS_TO", NUMBERS_TO),
+    ("routes::NUMBERS_AFTER", NUMBERS_AFTER),
+    ("routes::STATE", STATE),
     ("routes::NUMBER", Both::same(NUMBER)),
     ("routes::NUMBER_PLACE", Both::same(NUMBER_PLACE)),
     ("routes::RUNNING", Both::same(RUNNING)),
@@ -181,12 +202,90 @@ pub fn route_rows(
     mut each: impl FnMut(RouteRow) -> Result<(), DbError>,
 ) -> Result<i64, DbError> {
     let version = route_version(read)?;
+    shared_rows(read, &mut each)?;
+    read.query_each(NUMBERS, &[], |row| each(number_row(row)?))?;
+    Ok(version)
+}
+
+/// All but numbers.
+fn shared_rows(
+    read: &Read<'_>,
+    mut each: impl FnMut(RouteRow) -> Result<(), DbError>,
+) -> Result<(), DbError> {
     read.query_each(WORKSPACES, &[], |row| each(workspace_row(row)?))?;
     read.query_each(SECRETS, &[], |row| each(secret_row(row)?))?;
     let mut names = Names::default();
-    read.query_each(RUNNING, &[], |row| each(running_row(row, &mut names)?))?;
-    read.query_each(NUMBERS, &[], |row| each(number_row(row)?))?;
-    Ok(version)
+    read.query_each(RUNNING, &[], |row| each(running_row(row, &mut names)?))
+}
+
+/// How often two connections try to see the same state before one reads alone.
+const ATTEMPTS_AT_HALVES: u32 = 3;
+
+/// The table of all routes. On SQLite two connections read half of the numbers each, at once.
+///
+/// Each sees one consistent state of its own. Whatever changes a route raises the version in the same transaction, so two
+/// states of one version hold the same routes; where the versions differ, something was committed in between, and both
+/// read again.
+pub async fn route_table(database: &Database) -> Result<RouteTable, DbError> {
+    for _ in 0..ATTEMPTS_AT_HALVES {
+        let Some(middle) =
+            database.read(|read| read.query_one(read.pick(MIDDLE), &[], |row| row.read(0))).await?
+        else {
+            break;
+        };
+        let ((one, first), (other, second)) = tokio::try_join!(
+            database.read(move |read| half(read, Half::First, middle)),
+            database.read(move |read| half(read, Half::Second, middle)),
+        )?;
+        if one == other {
+            let joined = move || first.join(second).finish(one.0);
+            return tokio::task::spawn_blocking(joined)
+                .await
+                .map_err(|error| DbError::Internal(format!("joining the routes panicked: {error}")));
+        }
+    }
+    let table = |read: &Read<'_>| {
+        let mut builder = Builder::new();
+        let version = route_rows(read, |row| {
+            builder.push(row);
+            Ok(())
+        })?;
+        Ok(builder.finish(counted(version)?))
+    };
+    database.read(table).await
+}
+
+#[derive(Clone, Copy)]
+enum Half {
+    /// With all that numbers share.
+    First,
+    Second,
+}
+
+/// The numbers on one side of the middle, with the state that they are of.
+fn half(read: &Read<'_>, half: Half, middle: i64) -> Result<((u64, i64), Builder), DbError> {
+    let (version, schema): (i64, i64) =
+        read.query_one(read.pick(STATE), &[], |row| Ok((row.read(0)?, row.read(1)?)))?;
+    let mut builder = Builder::new();
+    let numbers = match half {
+        Half::First => {
+            shared_rows(read, |row| {
+                builder.push(row);
+                Ok(())
+            })?;
+            NUMBERS_TO
+        }
+        Half::Second => NUMBERS_AFTER,
+    };
+    read.query_each(read.pick(numbers), &[middle.into()], |row| {
+        builder.push(number_row(row)?);
+        Ok(())
+    })?;
+    Ok(((counted(version)?, schema), builder.in_order()))
+}
+
+fn counted(version: i64) -> Result<u64, DbError> {
+    u64::try_from(version).map_err(|_| DbError::Corrupt("the route version is negative".to_owned()))
 }
 
 /// What has changed since a version.
@@ -196,7 +295,7 @@ pub enum RouteUpdate {
     Unchanged,
     /// These rows, as they are at the version.
     Rows(i64, Vec<RouteRow>),
-    /// Too much, or the notes do not reach back so far: load everything with [`route_rows`].
+    /// Too much, or the notes do not reach back so far: load everything with [`route_table`].
     LoadAll,
 }
 

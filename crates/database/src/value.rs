@@ -325,10 +325,7 @@ impl Row<'_> {
 
     /// The text in a column without copying it.
     pub fn text(&self, column: usize) -> Result<&str, DbError> {
-        match self.cell(column)? {
-            Cell::Text(text) | Cell::Json(text) => Ok(text),
-            other => Err(DbError::Corrupt(format!("column {column} holds no text but {other:?}"))),
-        }
+        text_of(self.cell(column)?, column)
     }
 
     /// The text in a column, parsed: ids, E.164 numbers, states.
@@ -337,13 +334,7 @@ impl Row<'_> {
         T: FromStr,
         T::Err: std::fmt::Display,
     {
-        let text = self.text(column)?;
-        text.parse().map_err(|error| {
-            DbError::Corrupt(format!(
-                "column {column}: `{text}` is no {}: {error}",
-                std::any::type_name::<T>()
-            ))
-        })
+        parsed(text_of(self.cell(column)?, column)?, column)
     }
 
     /// As [`Row::parse`], with none for NULL.
@@ -354,7 +345,7 @@ impl Row<'_> {
     {
         match self.cell(column)? {
             Cell::Null => Ok(None),
-            _ => self.parse(column).map(Some),
+            cell => parsed(text_of(cell, column)?, column).map(Some),
         }
     }
 
@@ -371,4 +362,21 @@ impl Row<'_> {
             _ => self.json(column).map(Some),
         }
     }
+}
+
+fn text_of(cell: Cell<'_>, column: usize) -> Result<&str, DbError> {
+    match cell {
+        Cell::Text(text) | Cell::Json(text) => Ok(text),
+        other => Err(DbError::Corrupt(format!("column {column} holds no text but {other:?}"))),
+    }
+}
+
+fn parsed<T>(text: &str, column: usize) -> Result<T, DbError>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| {
+        DbError::Corrupt(format!("column {column}: `{text}` is no {}: {error}", std::any::type_name::<T>()))
+    })
 }

@@ -5,7 +5,9 @@ use crate::stock::{HOME, agent, deploy, keep, number, phone_number, workspaces};
 use database::Keyring;
 use database::agents::{agent_create, agent_delete};
 use database::numbers::{Number, number_update};
-use database::routes::{RouteUpdate, route_changes_prune, route_rows, route_rows_since, route_version};
+use database::routes::{
+    RouteUpdate, route_changes_prune, route_rows, route_rows_since, route_table, route_version,
+};
 use database::secrets::{secret_create, secret_delete};
 use database::workspaces::{Workspace, workspace_find, workspace_update};
 use domain::assignment::Assignment;
@@ -17,6 +19,7 @@ use domain::route::row::Row;
 
 crate::on_both_engines!(
     all_rows_are_loaded,
+    a_table_of_two_halves_is_of_one_moment,
     a_change_is_told_with_its_row,
     a_successor_takes_the_place,
     whoever_is_too_far_behind_loads_all,
@@ -125,6 +128,50 @@ async fn all_rows_are_loaded(arena: Arena) {
             "workspace 2 Some(None)",
         ]
     );
+}
+
+/// Two numbers, the first and the last of many, always change hands together. No table may show one of them moved alone.
+async fn a_table_of_two_halves_is_of_one_moment(arena: Arena) {
+    const LAST: u64 = 40;
+    set_up(&arena).await;
+    arena.database.write(|tx| keep(tx, &(10..=LAST).map(number).collect::<Vec<_>>())).await.unwrap();
+    let moving = async {
+        for moment in 1..=60 {
+            let write = arena.database.write(move |tx| {
+                for id in [1, LAST] {
+                    let known =
+                        database::numbers::number_find(tx, HOME, NumberId::from_bits(id.into()))?.unwrap();
+                    let there = known.assignment.is_none().then_some(Assignment {
+                        agent_id: AgentId::from_bits(1),
+                        environment: Environment::Live,
+                        variant_id: None,
+                    });
+                    number_update(tx, &Number { assignment: there, ..known }, at(moment))?;
+                }
+                Ok(())
+            });
+            write.await.unwrap();
+        }
+    };
+    let loading = async {
+        let mut versions = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            let table = route_table(&arena.database.in_bulk()).await.unwrap();
+            let of = |n: u64| table.find(Ingress::STORE, phone_number(n)).unwrap().assignment.is_some();
+            assert_ne!(of(1), of(LAST), "at version {}", table.version());
+            assert_eq!(table.numbers(), 3 + 31);
+            versions.insert(table.version());
+        }
+        versions.len()
+    };
+    let ((), versions) = tokio::join!(moving, loading);
+    assert!(versions > 1, "nothing changed while tables were loaded");
+    let (version, lines) = load(&arena).await;
+    let table = route_table(&arena.database.in_bulk()).await.unwrap();
+    assert_eq!(i64::try_from(table.version()), Ok(version));
+    assert_eq!(table.numbers(), lines.iter().filter(|line| line.starts_with("number")).count());
+    assert!(table.workspace(HOME).is_some() && table.secret(SecretId::from_bits(1)).is_some());
+    assert!(table.running(AgentId::from_bits(1), Environment::Live).is_some());
 }
 
 async fn a_change_is_told_with_its_row(arena: Arena) {

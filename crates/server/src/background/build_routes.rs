@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use database::routes::{RouteUpdate, route_rows, route_rows_since, route_version};
-use domain::route::{Builder, RouteTable};
+use database::routes::{RouteUpdate, route_rows_since, route_table, route_version};
+use domain::route::RouteTable;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
@@ -118,20 +118,7 @@ async fn load_all(app: &App) -> anyhow::Result<()> {
     // Where the program was started while the database was away, only now it is known whether this is its key.
     app.check_key().await?;
     let begun = app.clock.monotonic();
-    let table: RouteTable = app
-        .database
-        .in_bulk()
-        .read(|read| {
-            let mut builder = Builder::new();
-            let version = route_rows(read, |row| {
-                builder.push(row);
-                Ok(())
-            })?;
-            let version = u64::try_from(version)
-                .map_err(|_| database::DbError::Corrupt("the route version is negative".to_owned()))?;
-            Ok(builder.finish(version))
-        })
-        .await?;
+    let table: RouteTable = route_table(&app.database.in_bulk()).await?;
     let (version, numbers) = (table.version(), table.numbers());
     app.routes.replace(table);
     app.routes.confirm();
