@@ -49,6 +49,11 @@ pub use self::error::{FieldError, PROBLEM_JSON, Problem};
 pub use self::list::Cursors;
 pub use self::router::{openapi, router};
 
+/// A body, as every answer writes it: its fields stand in the order in which they are declared.
+fn json_text(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("our own types always serialise")
+}
+
 /// A 200 with a body.
 fn json_answer(body: &impl Serialize) -> Response {
     json_answer_with(StatusCode::OK, body)
@@ -56,14 +61,14 @@ fn json_answer(body: &impl Serialize) -> Response {
 
 /// An answer with a body.
 fn json_answer_with(status: StatusCode, body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("our own types always serialise");
+    let body = json_text(body);
     (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }
 
 /// A 200 with a body and an `ETag` made of it, for what has no revision of its own.
 fn json_answer_tagged(body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("our own types always serialise");
-    let digest = ring::digest::digest(&ring::digest::SHA256, &body);
+    let body = json_text(body);
+    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
     let half = u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes"));
     let tag = HeaderValue::from_str(&format!("\"{half:032x}\"")).expect("hex digits and quotes");
     let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json")), (ETAG, tag)];

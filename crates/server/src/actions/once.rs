@@ -8,7 +8,6 @@ use database::Tx;
 use database::idempotency::{self, Slot};
 use domain::error::{Code, Refusal};
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::{Caller, Failure};
 
@@ -20,8 +19,8 @@ pub struct Once<T> {
     pub key: Option<String>,
     /// A fingerprint of the request: method, address, condition and body.
     pub body_hash: [u8; 32],
-    /// The answer to keep: status and body, without secrets.
-    pub answer: fn(&T) -> (u16, Value),
+    /// The answer to keep: status and body, without secrets, written as a later GET writes it.
+    pub answer: fn(&T) -> (u16, String),
 }
 
 /// What was answered.
@@ -47,7 +46,7 @@ impl<T> Clone for Once<T> {
 impl<T> Once<T> {
     /// A request without an `Idempotency-Key`: it is done each time it is asked for.
     pub fn without_key() -> Once<T> {
-        Once { route: "", key: None, body_hash: [0; 32], answer: |_| (0, Value::Null) }
+        Once { route: "", key: None, body_hash: [0; 32], answer: |_| (0, String::new()) }
     }
 
     /// What was answered before, if it was. For a look ahead, before work that is only needed when it was not.
@@ -84,8 +83,7 @@ impl<T> Once<T> {
         let done = work()?;
         if let Some(key) = &self.key {
             let (status, body) = (self.answer)(&done);
-            let kept =
-                idempotency::Answer { body_hash: self.body_hash.to_vec(), status, body: body.to_string() };
+            let kept = idempotency::Answer { body_hash: self.body_hash.to_vec(), status, body };
             let slot = Slot { workspace: caller.workspace, route: self.route, key };
             idempotency::idempotency_keep(tx, slot, &kept, now)?;
         }

@@ -244,10 +244,10 @@ pub struct TargetIn {
 #[schema(as = Secret)]
 pub struct SecretOut {
     /// Always true.
-    set: bool,
+    pub(super) set: bool,
     /// Its last characters.
     #[schema(example = "cdef")]
-    last4: String,
+    pub(super) last4: String,
 }
 
 /// Where a call goes when the agent cannot take it.

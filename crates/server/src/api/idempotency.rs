@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::error::Code;
 use ring::hmac::{HMAC_SHA256, Key};
-use serde_json::Value;
 
 use super::body::Body;
 use super::error::Problem;
@@ -71,7 +70,7 @@ impl IdempotencyKey {
         app: &Shared,
         route: &'static str,
         body: &Body,
-        answer: fn(&T) -> (u16, Value),
+        answer: fn(&T) -> (u16, String),
     ) -> Once<T> {
         let key = Key::new(HMAC_SHA256, &*app.keyring.derive("idempotency/1"));
         Once { route, key: self.key, body_hash: body.fingerprint(&key, &self.subject), answer }
@@ -90,11 +89,11 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 /// The answer as a response. `fresh` is what a new answer shows, which may hold a secret that a replay does not.
-pub fn answered<T>(answer: Answer<T>, fresh: fn(&T) -> (u16, Value)) -> Response {
+pub fn answered<T>(answer: Answer<T>, fresh: fn(&T) -> (u16, String)) -> Response {
     match answer {
         Answer::Fresh(done) => {
             let (status, body) = fresh(&done);
-            written(status, body.to_string())
+            written(status, body)
         }
         Answer::Replayed { status, body } => {
             let mut response = written(status, body);

@@ -8,7 +8,6 @@ use domain::number::parse_label;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -20,7 +19,7 @@ use super::list::{ListKey, Page, PageRequest};
 use super::path::Path;
 use super::router::Routes;
 use super::schema::{self, time, time_opt};
-use super::{json_answer, json_answer_tagged};
+use super::{json_answer, json_answer_tagged, json_text};
 use crate::actions::Caller;
 use crate::actions::keys::{
     ApiKey, KeyMade, NewKey, key_create, key_list, key_revoke, key_show, parse_role, role_text,
@@ -116,19 +115,16 @@ async fn revoke(
     Ok(json_answer(&KeyOut::from(&key_revoke(&app, &caller, id).await?)))
 }
 
-fn fresh(made: &KeyMade) -> (u16, Value) {
-    let key = Value::from(made.text.expose_secret());
-    (201, made_out(made, key))
+fn fresh(made: &KeyMade) -> (u16, String) {
+    made_out(made, KeyText::Shown(made.text.expose_secret().to_owned()))
 }
 
-fn replayed(made: &KeyMade) -> (u16, Value) {
-    (201, made_out(made, json!({ "set": true, "last4": made.key.last4 })))
+fn replayed(made: &KeyMade) -> (u16, String) {
+    made_out(made, KeyText::Hidden(SecretOut { set: true, last4: made.key.last4.clone() }))
 }
 
-fn made_out(made: &KeyMade, key: Value) -> Value {
-    let mut out = serde_json::to_value(KeyOut::from(&made.key)).expect("our own types always serialise");
-    out["key"] = key;
-    out
+fn made_out(made: &KeyMade, key: KeyText) -> (u16, String) {
+    (201, json_text(&KeyMadeOut { rest: KeyOut::from(&made.key), key }))
 }
 
 /// Reads a moment to come or gone.
@@ -178,9 +174,8 @@ struct KeyOut {
 }
 
 /// An API key that was just made.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = ApiKeyMade)]
-#[expect(dead_code, reason = "says what `made_out` writes")]
 struct KeyMadeOut {
     #[serde(flatten)]
     rest: KeyOut,
@@ -189,9 +184,8 @@ struct KeyMadeOut {
 }
 
 /// The key itself, or in a replayed answer what may be known of it.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "says what `made_out` writes")]
 enum KeyText {
     Shown(String),
     Hidden(SecretOut),

@@ -8,7 +8,6 @@ use domain::id::RoleId;
 use domain::number::parse_text;
 use domain::permission::{BuiltInRole, Permission, Permissions};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -20,7 +19,7 @@ use super::list::{ListKey, Page, PageRequest};
 use super::path::Path;
 use super::router::Routes;
 use super::schema::{self, time_opt};
-use super::{json_answer, with_etag};
+use super::{json_answer, json_text, with_etag};
 use crate::actions::roles::{
     NAME_CHARS_MAX, NewRole, Role, RolePatch, role_create, role_delete, role_list, role_patch, role_show,
 };
@@ -145,8 +144,8 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn created(role: &Role) -> (u16, Value) {
-    (201, serde_json::to_value(RoleOut::from(role)).expect("our own types always serialise"))
+fn created(role: &Role) -> (u16, String) {
+    (201, json_text(&RoleOut::from(role)))
 }
 
 fn permissions(json: &Json<'_>) -> Option<Permissions> {

@@ -11,7 +11,6 @@ use domain::error::Code;
 use domain::id::{AgentId, VariantId};
 use domain::variant::name_parse;
 use serde::Serialize;
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -25,7 +24,7 @@ use super::list::{ListKey, Page, PageRequest};
 use super::path::{Path, Path2};
 use super::router::Routes;
 use super::schema;
-use super::{json_answer, with_etag};
+use super::{json_answer, json_text, with_etag};
 use crate::actions::secrets::NewSecrets;
 use crate::actions::variants::{self, VariantInput, VariantPatch, VariantState};
 use crate::actions::{Answer, Caller, IfMatch};
@@ -137,8 +136,8 @@ fn position(fields: &mut Fields<'_>) -> Option<u16> {
     fields.optional("position", |json| json.integer(1..=POSITION_MAX))
 }
 
-fn created(state: &VariantState) -> (u16, Value) {
-    (StatusCode::CREATED.as_u16(), json!(VariantOut::new(&state.variant, state.position)))
+fn created(state: &VariantState) -> (u16, String) {
+    (StatusCode::CREATED.as_u16(), json_text(&VariantOut::new(&state.variant, state.position)))
 }
 
 fn shown(state: &VariantState) -> Response {

@@ -9,7 +9,6 @@ use domain::environment::Environment;
 use domain::error::{Code, Refusal, shown};
 use domain::id::{AgentId, DeploymentId};
 use domain::publishing::NOTE_CHARS_MAX;
-use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::body::{Body, MaybeBody, Query};
@@ -24,7 +23,7 @@ use super::version_shapes::{
     DeployedOut, DeploymentOut, DeploymentsOut, PreviewOut, PromoteIn, PublishIn, RollbackIn,
     VersionContentOut, VersionOut,
 };
-use super::{json_answer, json_answer_tagged};
+use super::{json_answer, json_answer_tagged, json_text};
 use crate::actions::versions::{self, Deployed, Deployment, Version};
 use crate::actions::{Caller, IfMatch};
 use crate::app::Shared;
@@ -97,8 +96,8 @@ impl FromStr for VersionNumber {
     }
 }
 
-fn created(deployed: &Deployed) -> (u16, Value) {
-    (StatusCode::CREATED.as_u16(), json!(DeployedOut::from(deployed)))
+fn created(deployed: &Deployed) -> (u16, String) {
+    (StatusCode::CREATED.as_u16(), json_text(&DeployedOut::from(deployed)))
 }
 
 fn note_parse(text: &str) -> Result<String, Refusal> {
