@@ -53,6 +53,7 @@ const UPDATE: &str = "UPDATE agents SET name = $3, name_search = $4, content = $
 const DELETE: &str = "UPDATE agents SET deleted_at = $3, revision = revision + 1, updated_at = $3 \
     WHERE id = $1 AND workspace_id = $2 AND deleted_at IS NULL";
 const STOP: &str = "DELETE FROM running WHERE agent_id = $1";
+const NAMED: &str = select!("workspace_id = $1 AND name_search = $2 ORDER BY id LIMIT 1");
 const COUNT: &str = "SELECT count(*) FROM agents WHERE workspace_id = $1 AND deleted_at IS NULL";
 
 /// Every query of this file.
@@ -65,6 +66,7 @@ pub(crate) const QUERIES: &[(&str, Both)] = &[
     ("agents::UPDATE", Both::same(UPDATE)),
     ("agents::DELETE", Both::same(DELETE)),
     ("agents::STOP", Both::same(STOP)),
+    ("agents::NAMED", Both::same(NAMED)),
     ("agents::COUNT", Both::same(COUNT)),
 ];
 
@@ -109,6 +111,11 @@ pub fn agent_list(
             read.query(SEARCH, &params, agent)
         }
     }
+}
+
+/// The agent of this name, whatever its letter case.
+pub fn agent_named(read: &Read<'_>, workspace: WorkspaceId, name: &str) -> Result<Option<Agent>, DbError> {
+    read.query_opt(NAMED, &[Value::text(&workspace), name.to_lowercase().into()], agent)
 }
 
 /// How many agents a workspace has.

@@ -9,7 +9,7 @@ use database::{Read, Tx, deployments, versions};
 use domain::agent::{Content, Draft, Language, Parameters};
 use domain::endpoint::Endpoint;
 use domain::environment::Environment;
-use domain::error::{Code, Refusal};
+use domain::error::{Code, Refusal, shown as quoted};
 use domain::event::EventKind;
 use domain::fallback::Fallback;
 use domain::id::{AgentId, WorkspaceId};
@@ -178,6 +178,7 @@ fn created(edit: &Edit<'_, '_>, input: &AgentInput) -> Result<AgentState, Failur
             format!("the workspace has {count} agents; at most {AGENTS_MAX} are possible"),
         )));
     }
+    name_check(edit, &input.name, None)?;
     edit.seal(&input.draft.secrets)?;
     let draft = input.draft.applied(&Draft::default())?;
     let content = Content { draft, variants: Vec::new() };
@@ -194,6 +195,24 @@ fn created(edit: &Edit<'_, '_>, input: &AgentInput) -> Result<AgentState, Failur
         .record(edit.tx)?;
     super::versions::publish_saved(edit, &mut state)?;
     Ok(state)
+}
+
+/// Refuses a name that another agent has: people and commands tell agents apart by it.
+fn name_check(edit: &Edit<'_, '_>, name: &str, own: Option<AgentId>) -> Result<(), Failure> {
+    match agents::agent_named(edit.tx, edit.caller.workspace, name)?.filter(|other| Some(other.id) != own) {
+        None => Ok(()),
+        Some(other) => Err(Failure::field(
+            "name",
+            Refusal::new(
+                Code::NameTaken,
+                format!(
+                    "the agent {} is called {} already; names are unique within a workspace",
+                    other.id,
+                    quoted(&other.name)
+                ),
+            ),
+        )),
+    }
 }
 
 /// A page of the workspace's agents, oldest first.
@@ -236,6 +255,7 @@ pub async fn agent_update(
         let before = load(edit.tx, edit.caller.workspace, id)?;
         if_match.check(before.agent.revision)?;
         let Some(name) = name.clone().filter(|name| *name != before.agent.name) else { return Ok(before) };
+        name_check(edit, &name, Some(id))?;
         let agent = agents::agent_update(edit.tx, &Agent { name, ..before.agent.clone() }, edit.now)?;
         let after = AgentState { agent, ..before.clone() };
         edit.caller

@@ -10,7 +10,6 @@ use domain::id::AgentId;
 use domain::publishing::Running;
 use domain::variant::name_parse;
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -25,7 +24,7 @@ use super::path::Path;
 use super::router::Routes;
 use super::schema::{self, time};
 use super::variants::VariantOut;
-use super::{json_answer, with_etag};
+use super::{json_answer, json_text, with_etag};
 use crate::actions::agents::{self, AgentInput, AgentState, DraftPatch};
 use crate::actions::{Caller, IfMatch};
 use crate::app::Shared;
@@ -64,7 +63,7 @@ pub fn routes() -> Routes {
         .iter()
         .copied()
         .filter(|code| !matches!(code, Code::AgentNotFound | Code::StaleVersion))
-        .chain([Code::LimitReached, Code::IdempotencyConflict, Code::IdempotencyKeyInvalid])
+        .chain([Code::LimitReached, Code::NameTaken, Code::IdempotencyConflict, Code::IdempotencyKeyInvalid])
         .collect();
     Routes::new()
         .with(routes!(list), &[Code::BadCursor, Code::LimitRange])
@@ -72,7 +71,14 @@ pub fn routes() -> Routes {
         .with(routes!(find), &[Code::AgentNotFound])
         .with(
             routes!(update),
-            &[Code::AgentNotFound, Code::StaleVersion, Code::Blank, Code::TooLong, Code::ControlCharacter],
+            &[
+                Code::AgentNotFound,
+                Code::StaleVersion,
+                Code::NameTaken,
+                Code::Blank,
+                Code::TooLong,
+                Code::ControlCharacter,
+            ],
         )
         .with(routes!(delete), &[Code::AgentNotFound, Code::StaleVersion, Code::AgentInUse])
         .with(routes!(draft_find), &[Code::AgentNotFound])
@@ -233,8 +239,8 @@ fn draft_read(fields: &mut Fields<'_>, reading: &Reading<'_>) -> DraftPatch {
     }
 }
 
-fn created(state: &AgentState) -> (u16, Value) {
-    (StatusCode::CREATED.as_u16(), json!(AgentOut::from(state)))
+fn created(state: &AgentState) -> (u16, String) {
+    (StatusCode::CREATED.as_u16(), json_text(&AgentOut::from(state)))
 }
 
 /// List agents

@@ -11,6 +11,7 @@ use crate::harness::{Answer, Node, on_both_engines, on_sqlite};
 
 on_both_engines!(an_agent_is_made_edited_and_deleted, variants_have_an_order_and_a_default);
 on_sqlite!(
+    names_are_unique_in_a_workspace,
     secrets_go_in_and_never_come_out,
     what_cannot_be_meant_is_refused,
     addresses_inside_are_not_reached,
@@ -224,6 +225,27 @@ async fn variants_have_an_order_and_a_default(node: Arc<Node>) {
 fn names(list: &Answer) -> Vec<String> {
     let json = list.json();
     json["data"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn names_are_unique_in_a_workspace(node: Arc<Node>) {
+    let first = made(&node, "Réception").await;
+    let other = made(&node, "Sales").await;
+    for answer in [
+        node.post("/v1/agents", json!({"name": "RÉCEPTION"})).await,
+        node.patch(&format!("/v1/agents/{other}"), json!({"name": "réception"})).await,
+    ] {
+        assert_eq!((answer.status, answer.code().as_str()), (409, "name_taken"), "{}", answer.text);
+        let json = answer.json();
+        assert_eq!(json["errors"][0]["field"], json!("name"));
+        assert!(json["detail"].as_str().unwrap().contains(&first), "it names the other agent: {json}");
+    }
+    // Its own name in another letter case is free, and so is that of an agent that is gone.
+    assert_eq!(node.patch(&format!("/v1/agents/{first}"), json!({"name": "RÉCEPTION"})).await.status, 200);
+    assert_eq!(node.delete(&format!("/v1/agents/{first}")).await.status, 204);
+    made(&node, "Réception").await;
+    let (_, stranger) = node.stranger("others").await;
+    let theirs = json!({"name": "Sales"});
+    assert_eq!(node.send_as(&stranger, Method::POST, "/v1/agents", Some(theirs), &[]).await.status, 201);
 }
 
 async fn secrets_go_in_and_never_come_out(node: Arc<Node>) {
