@@ -19,6 +19,7 @@ pub mod health;
 mod if_match;
 pub mod key_text;
 pub mod keys;
+pub mod needs;
 pub mod numbers;
 mod once;
 pub mod purchases;

@@ -137,3 +137,18 @@ pub async fn wait_for_signal(stop: CancellationToken) {
     }
     stop.cancel();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_a_proxy_that_ends_tls_nobody_comes() {
+        let rules = |settings: &str| rules(&toml::from_str(settings).expect("settings"));
+        let behind = rules("listen = \"0.0.0.0:7600\"\ntrusted_proxies = [\"10.0.0.0/8\"]");
+        assert_eq!((behind.per_address_max, behind.proxies.len()), (0, 1), "only the proxy and this machine");
+        assert!(rules("").per_address_max > 0, "loopback is not reached from outside anyway");
+        assert!(rules("listen = \"0.0.0.0:7600\"\ndanger_listen_without_tls = true").per_address_max > 0);
+        assert!(is_urgent("/callbacks/twilio/t/voice") && is_urgent("/ready") && !is_urgent("/v1/events"));
+    }
+}

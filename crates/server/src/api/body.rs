@@ -153,7 +153,8 @@ impl Query {
         Value::Object(map).to_string()
     }
 
-    fn parse(text: &str) -> Result<Query, Problem> {
+    /// Reads the text behind `?`.
+    pub(super) fn parse(text: &str) -> Result<Query, Problem> {
         if text.len() > QUERY_BYTES_MAX {
             return Err(Problem::new(
                 Code::TooLong,

@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use domain::error::{Code, shown};
+use domain::permission::Permission;
 use serde_json::json;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
@@ -21,12 +24,15 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use super::body::Query;
 use super::error::{ERROR_PAGES, FieldError, PROBLEM_JSON, Problem, ProblemBody};
 use super::fields::nearest;
 use super::{
     agents, answer, audit, auth, callouts, calls, docs, events, findings, health, keys, numbers, roles,
     routes, store, variants, versions, workspace,
 };
+use crate::actions::Caller;
+use crate::actions::needs::{needs, needs_check};
 use crate::app::Shared;
 
 /// What every route can answer.
@@ -57,9 +63,15 @@ const WITH_BODY: &[Code] = &[
     Code::InvalidValue,
     Code::DiskFull,
 ];
-/// What every route with query parameters can answer.
-const WITH_QUERY: &[Code] =
-    &[Code::ValidationFailed, Code::UnknownField, Code::FieldConflict, Code::InvalidUtf8, Code::TooLong];
+/// What every route with query parameters can answer, and every one that refuses them.
+const WITH_QUERY: &[Code] = &[
+    Code::ValidationFailed,
+    Code::UnknownField,
+    Code::InvalidValue,
+    Code::FieldConflict,
+    Code::InvalidUtf8,
+    Code::TooLong,
+];
 
 /// Routes that need a key, with their documentation.
 #[derive(Default)]
@@ -75,7 +87,7 @@ impl Routes {
     /// path or a query are added here.
     #[must_use]
     pub fn with(self, route: UtoipaMethodRouter<Shared>, codes: &[Code]) -> Routes {
-        Routes(self.0.routes(documented(route, WITH_KEY, codes)))
+        Routes(self.0.routes(asked_first(documented(route, WITH_KEY, codes))))
     }
 
     /// Adds the routes of a noun.
@@ -83,6 +95,44 @@ impl Routes {
     pub fn and(self, other: Routes) -> Routes {
         Routes(self.0.merge(other.0))
     }
+}
+
+/// Asks, before anything else of a request is read, whether the caller may do this, and refuses parameters where there are none.
+fn asked_first((schemas, mut paths, router): UtoipaMethodRouter<Shared>) -> UtoipaMethodRouter<Shared> {
+    let mut router = router;
+    for item in paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let id = operation.operation_id.as_deref().unwrap_or_default();
+            let needs = needs(id).unwrap_or_else(|| panic!("`actions/needs.rs` does not name {id}"));
+            if !has_query(operation) {
+                router = router.layer(from_fn(no_query));
+            }
+            router =
+                router.layer(from_fn(move |request: Request, next: Next| permitted(needs, request, next)));
+            if let [first, rest @ ..] = needs {
+                let all = rest.iter().fold(format!("`{first}`"), |all, one| format!("{all} and `{one}`"));
+                let about = operation.description.get_or_insert_default();
+                about.push_str(if about.is_empty() { "Needs " } else { "\n\nNeeds " });
+                about.push_str(&all);
+                about.push('.');
+            }
+        }
+    }
+    (schemas, paths, router)
+}
+
+async fn permitted(needs: &[Permission], request: Request, next: Next) -> Result<Response, Problem> {
+    // Without a caller there was no `require_key`; the handler says so.
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        needs_check(caller, needs)?;
+    }
+    Ok(next.run(request).await)
+}
+
+async fn no_query(request: Request, next: Next) -> Result<Response, Problem> {
+    Query::parse(request.uri().query().unwrap_or_default())?.read(|_| Some(()))?;
+    Ok(next.run(request).await)
 }
 
 /// The routes that need a key.
@@ -186,7 +236,7 @@ fn documented(
             if path.contains('{') {
                 all.extend([Code::NotFound, Code::InvalidUtf8]);
             }
-            if has_query(operation) {
+            if has_query(operation) || !audience.is_empty() {
                 all.extend(WITH_QUERY);
             }
             all.sort_unstable();

@@ -26,6 +26,7 @@ mod openapi;
 mod outage;
 mod purchases;
 mod records;
+mod requests;
 mod secrets;
 mod simulator;
 mod store;
