@@ -2,20 +2,21 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::error::{Code, RECEIVED_CHARS_MAX, Refusal};
+use domain::error::{Code, RECEIVED_CHARS_MAX, Refusal, shown};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::body::Query;
 use super::error::Problem;
+use super::fields::nearest;
 use super::json_answer;
 use super::list::{ListKey, Page, PageRequest};
 use super::router::Routes;
 use super::routes::time_parse;
 use super::schema::{self, time};
 use crate::actions::Caller;
-use crate::actions::audit::{AuditEntry, AuditFilter, audit_page};
+use crate::actions::audit::{ACTIONS, AuditEntry, AuditFilter, audit_page};
 use crate::app::Shared;
 
 /// The routes of the audit log.
@@ -78,6 +79,17 @@ fn word_parse(text: &str) -> Result<String, Refusal> {
     domain::number::parse_text(text, RECEIVED_CHARS_MAX)
 }
 
+fn action_parse(text: &str) -> Result<String, Refusal> {
+    if ACTIONS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let meant = nearest(text, ACTIONS).map_or_else(String::new, |meant| format!("did you mean {meant}? "));
+    Err(Refusal::new(
+        Code::InvalidValue,
+        format!("{} is not an action; {meant}They are {}", shown(text), ACTIONS.join(", ")),
+    ))
+}
+
 /// Read the audit log
 ///
 /// The latest first. Each entry's hash covers the one before: `switchboard audit verify` finds what was changed or removed.
@@ -99,7 +111,7 @@ pub async fn list(State(app): State<Shared>, caller: Caller, query: Query) -> Re
         let filter = AuditFilter {
             target: fields.optional("target", |json| json.text(word_parse)),
             actor: fields.optional("actor", |json| json.text(word_parse)),
-            action: fields.optional("action", |json| json.text(word_parse)),
+            action: fields.optional("action", |json| json.text(action_parse)),
             from: fields.optional("after", |json| json.text(time_parse)),
             before: fields.optional("before", |json| json.text(time_parse)),
         };

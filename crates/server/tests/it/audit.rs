@@ -1,5 +1,7 @@
 //! The audit log, through the true router: who did what, before and after.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -7,14 +9,16 @@ use domain::id::WorkspaceId;
 use domain::permission::BuiltInRole;
 use expect_test::expect;
 use serde_json::{Value, json};
+use server::actions::audit::ACTIONS;
 use server::anchor;
 use server::background::anchor_audit::AnchorAudit;
 use server::background::driver::Task as _;
 
 use crate::agents::{id_of, made};
-use crate::harness::{Node, on_both_engines};
+use crate::harness::{Node, on_both_engines, on_sqlite};
 
 on_both_engines!(each_change_is_told_and_found, an_anchor_is_kept_while_all_is_whole);
+on_sqlite!(an_action_that_nobody_takes_is_refused);
 
 async fn actions(node: &Node, query: &str) -> Vec<String> {
     let page = node.get(&format!("/v1/audit{query}")).await;
@@ -113,4 +117,51 @@ async fn an_anchor_is_kept_while_all_is_whole(node: Arc<Node>) {
     std::fs::write(&file, "[").unwrap();
     assert!(task.run_once(&node.app).await.is_err());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "[");
+}
+
+/// Every action that the sources write is one that a filter knows, and the other way round.
+#[test]
+fn the_known_actions_are_those_that_are_written() {
+    let nouns = ["agent", "draft", "variant", "number", "key", "role", "workspace"];
+    let mut written = BTreeSet::new();
+    let mut folders = vec![
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/actions")),
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/background")),
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli")),
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../database/src")),
+    ];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.ends_with("actions/audit.rs") || path.ends_with("background/tests.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let words = text.split('"').filter(|word| {
+                let parts = word.split_once('.');
+                parts.is_some_and(|(noun, verb)| {
+                    nouns.contains(&noun)
+                        && !verb.is_empty()
+                        && verb.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                })
+            });
+            written.extend(words.map(str::to_owned));
+        }
+    }
+    let known: BTreeSet<String> = ACTIONS.iter().map(|&action| action.to_owned()).collect();
+    assert_eq!(written, known);
+}
+
+async fn an_action_that_nobody_takes_is_refused(node: Arc<Node>) {
+    let refused = node.get("/v1/audit?action=agent.publsh").await;
+    assert_eq!((refused.status, refused.code().as_str()), (422, "invalid_value"), "{}", refused.text);
+    let json = refused.json();
+    assert_eq!(json["errors"][0]["field"], json!("action"));
+    let detail = json["detail"].as_str().unwrap();
+    assert!(detail.contains("did you mean agent.publish?") && detail.contains("number.release"), "{detail}");
+    assert_eq!(node.get("/v1/audit?action=agent.publish").await.status, 200);
 }
