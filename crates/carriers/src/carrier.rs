@@ -18,10 +18,19 @@ pub const LABEL_CHARS_MAX: usize = 64;
 /// its own; whoever calls decides what an unclear answer means.
 #[async_trait]
 pub trait Carrier: Send + Sync + std::fmt::Debug {
+    /// Its name: what stands in the paths of its callbacks, and below `carriers` in the settings.
+    fn name(&self) -> &'static str;
+
+    /// What an operator corrects when the account is refused, and when nobody answers: names of settings below its own.
+    fn setting_names(&self) -> SettingNames;
+
+    /// How long one request may take in all. Whoever must be done by a time begins so much before it.
+    fn request_limit(&self) -> Duration;
+
     /// Whether the credentials work, and for what kind of account.
     async fn account_check(&self) -> Result<Account, CarrierError>;
 
-    /// Numbers on sale. [`CarrierError::NotFound`]: the carrier sells no such numbers at all.
+    /// Numbers on sale; none where the carrier has none of the kind, in the country or the area. That is an answer, not an error.
     async fn numbers_search(&self, search: &Search) -> Result<Vec<Candidate>, CarrierError>;
 
     /// Buys exactly this number, tagged and with its voice URLs set, in one request.
@@ -45,6 +54,15 @@ pub trait Carrier: Send + Sync + std::fmt::Debug {
 
     /// Gives a number back for good. Only ever called for what a person confirmed and a hold has passed.
     async fn number_release(&self, carrier_number_id: &str) -> Result<ReleaseOutcome, CarrierError>;
+}
+
+/// What an operator corrects when something is wrong with a carrier's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingNames {
+    /// Who we are there.
+    pub credentials: &'static str,
+    /// Where it is.
+    pub address: &'static str,
 }
 
 /// An account at a carrier.

@@ -12,5 +12,5 @@ pub mod twilio;
 
 pub use carrier::{
     Account, BuyOutcome, Candidate, Carrier, CarrierError, Configuration, ListPage, Order, OwnedNumber,
-    ReleaseOutcome, Tag, VoiceUrls,
+    ReleaseOutcome, SettingNames, Tag, VoiceUrls,
 };

@@ -2,42 +2,38 @@
 //!
 //! A quote is a fact that the buyer carries: it is sealed with a key of this installation, so nothing is kept of a search and any
 //! node can open it. Buying itself is elsewhere: `actions/purchases` writes the intent down, `background/order_numbers`
-//! carries it out.
+//! carries it out. Which carrier supplies the numbers is known to `supply` alone.
 
 mod offers;
+mod supply;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use carriers::http::Timeouts;
-use carriers::twilio::{Credentials, Settings, TwilioClient};
 use carriers::{Candidate, Carrier, CarrierError, VoiceUrls};
 use database::Keyring;
 use domain::error::{Code, Refusal, shown};
 use domain::id::WorkspaceId;
-use domain::money::Money;
-use domain::number::{Country, NumberType};
+use domain::money::{Currency, Money};
+use domain::number::{Capabilities, Country, E164, NumberType};
 use domain::quote::{Price, Quote, Search};
 use domain::route::row::CallbackToken;
 use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
-use secrecy::SecretString;
+use subtle::ConstantTimeEq as _;
 use tracing::warn;
 
 pub use self::offers::{CountryOffer, TypeOffer};
-use crate::config::{Config, Supply, is_loopback};
+use crate::config::Config;
 
 /// How a quote's id begins.
 const QUOTE_PREFIX: &str = "quo_";
 /// The longest quote id that is looked at.
 const QUOTE_ID_BYTES_MAX: usize = 2_048;
-/// How many bytes seal a quote.
-const SEAL_BYTES: usize = 32;
-/// "No numbers in this area code": an answer, not an error.
-const CODE_AREA_CODE_EMPTY: u32 = 21_452;
+/// How many bytes seal a quote: half of an HMAC-SHA-256, as RFC 2104 §5 allows; people copy these ids.
+const SEAL_BYTES: usize = 16;
 
 /// The shop.
 pub struct Store {
@@ -67,45 +63,10 @@ pub struct Offer {
 impl Store {
     /// The store that the settings describe; none where they name no supply.
     pub fn open(config: &Config, keyring: &Keyring) -> anyhow::Result<Option<Store>> {
-        let Some(supply) = config.store.supply else { return Ok(None) };
-        let twilio = &config.carriers.twilio;
-        let (Some(account_sid), Some(auth_token)) = (&twilio.account_sid, &twilio.auth_token) else {
-            anyhow::bail!(
-                "store.supply = {} needs carriers.twilio.account_sid and carriers.twilio.auth_token{}",
-                match supply {
-                    Supply::Twilio => "\"twilio\"",
-                    Supply::Demo => "\"demo\"",
-                },
-                match supply {
-                    Supply::Twilio => "",
-                    Supply::Demo =>
-                        " of a simulator: start one with `switchboard simulator`, which prints them, or run `switchboard demo`",
-                }
-            );
-        };
-        anyhow::ensure!(
-            supply == Supply::Twilio || is_loopback(&twilio.base_url),
-            "store.supply = \"demo\" sells numbers of the built-in simulator: set carriers.twilio.base_url to its address, such \
-             as http://127.0.0.1:4010"
-        );
-        let (user, password) = match (&twilio.api_key_sid, &twilio.api_key_secret) {
-            (Some(sid), Some(secret)) => (sid, secret),
-            _ => (account_sid, auth_token),
-        };
-        let client = TwilioClient::new(Settings {
-            base_url: twilio.base_url.clone(),
-            account_sid: account_sid.clone(),
-            credentials: Credentials {
-                user: user.clone(),
-                password: SecretString::from(password.expose().to_owned()),
-            },
-            timeouts: Timeouts {
-                connect: Duration::from_millis(twilio.connect_timeout_ms),
-                total: Duration::from_millis(twilio.timeout_ms),
-            },
-            read_tries: twilio.read_tries,
-        })?;
-        Store::with_carrier(config, keyring, Arc::new(client)).map(Some)
+        match supply::carrier(config)? {
+            Some(carrier) => Store::with_carrier(config, keyring, carrier).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A store supplied by this carrier.
@@ -137,7 +98,7 @@ impl Store {
         Ok(Store {
             carrier,
             prices,
-            quote_key: hmac::Key::new(hmac::HMAC_SHA256, &*keyring.derive("quotes/1")),
+            quote_key: hmac::Key::new(hmac::HMAC_SHA256, &*keyring.derive("quotes/2")),
             quote_ttl: SignedDuration::from_secs(ttl),
             public_base,
             voice_fallback_url: config.voice_fallback_url.as_ref().map(ToString::to_string),
@@ -161,7 +122,7 @@ impl Store {
 
     /// Where the carrier sends the calls of the number with this token.
     pub fn voice_urls(&self, token: CallbackToken) -> VoiceUrls {
-        let base = format!("{}/callbacks/twilio/{}", self.public_base, token.to_hex());
+        let base = format!("{}/callbacks/{}/{}", self.public_base, self.carrier.name(), token.to_hex());
         VoiceUrls {
             voice_url: format!("{base}/voice"),
             voice_fallback_url: self.voice_fallback_url.clone(),
@@ -179,9 +140,6 @@ impl Store {
         let price = self.price(search.country, search.number_type).ok_or_else(|| self.not_sold(search))?;
         let candidates = match self.carrier.numbers_search(search).await {
             Ok(candidates) => candidates,
-            Err(CarrierError::NotFound | CarrierError::Refused { code: Some(CODE_AREA_CODE_EMPTY), .. }) => {
-                Vec::new()
-            }
             Err(error) => return Err(carrier_refusal(&error)),
         };
         let expires_at = now.checked_add(self.quote_ttl).unwrap_or(Timestamp::MAX);
@@ -224,9 +182,9 @@ impl Store {
 
     /// The id under which a quote can be bought.
     pub fn quote_seal(&self, quote: &Quote) -> String {
-        let mut bytes = serde_json::to_vec(quote).expect("a quote is plain data");
+        let mut bytes = serde_json::to_vec(&packed(quote)).expect("a quote is plain data");
         let seal = hmac::sign(&self.quote_key, &bytes);
-        bytes.extend_from_slice(seal.as_ref());
+        bytes.extend_from_slice(&seal.as_ref()[..SEAL_BYTES]);
         format!("{QUOTE_PREFIX}{}", BASE64.encode(bytes))
     }
 
@@ -265,9 +223,57 @@ impl Store {
         }
         let bytes = BASE64.decode(quote_id.strip_prefix(QUOTE_PREFIX)?).ok()?;
         let (sealed, seal) = bytes.split_at_checked(bytes.len().checked_sub(SEAL_BYTES)?)?;
-        hmac::verify(&self.quote_key, sealed, seal).ok()?;
-        serde_json::from_slice(sealed).ok()
+        let expected = hmac::sign(&self.quote_key, sealed);
+        let is_ours: bool = expected.as_ref()[..SEAL_BYTES].ct_eq(seal).into();
+        is_ours.then(|| unpacked(serde_json::from_slice(sealed).ok()?)).flatten()
     }
+}
+
+/// A quote without the names of its fields: it travels with the buyer, so it is to be short.
+type Packed = (
+    WorkspaceId,
+    E164,
+    Country,
+    NumberType,
+    (bool, bool, bool),
+    Option<String>,
+    Option<String>,
+    (String, String, Currency),
+    i64,
+);
+
+fn packed(quote: &Quote) -> Packed {
+    let (can, price) = (quote.capabilities, quote.price);
+    (
+        quote.workspace_id,
+        quote.phone_number,
+        quote.country,
+        quote.number_type,
+        (can.voice, can.sms, can.mms),
+        quote.locality.clone(),
+        quote.region.clone(),
+        (price.monthly.amount(), price.setup.amount(), price.monthly.currency()),
+        quote.expires_at.as_millisecond(),
+    )
+}
+
+fn unpacked(packed: Packed) -> Option<Quote> {
+    let (workspace_id, phone_number, country, number_type, can, locality, region, price, expires_at) = packed;
+    let (monthly, setup, currency) = price;
+    Some(Quote {
+        workspace_id,
+        phone_number,
+        country,
+        number_type,
+        capabilities: Capabilities { voice: can.0, sms: can.1, mms: can.2 },
+        locality,
+        region,
+        price: Price {
+            monthly: Money::parse(&monthly, currency).ok()?,
+            setup: Money::parse(&setup, currency).ok()?,
+        },
+        expires_at: Timestamp::from_millisecond(expires_at).ok()?,
+    })
 }
 
 /// What a user is told when the carrier could not be asked. Its details are the operator's business and go to the log.

@@ -18,7 +18,7 @@ use url::Url;
 use super::wire;
 use crate::carrier::{
     Account, BuyOutcome, Candidate, Carrier, CarrierError, Configuration, LABEL_CHARS_MAX, ListPage,
-    MESSAGE_CHARS_MAX, Order, OwnedNumber, ReleaseOutcome, Tag, VoiceUrls,
+    MESSAGE_CHARS_MAX, Order, OwnedNumber, ReleaseOutcome, SettingNames, Tag, VoiceUrls,
 };
 use crate::http::{self, Timeouts};
 
@@ -36,6 +36,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// "Authenticate".
 const CODE_AUTHENTICATE: u32 = 20_003;
+/// "No numbers in this area code": an answer, not an error.
+const CODE_AREA_CODE_EMPTY: u32 = 21_452;
 /// "PhoneNumber is not available".
 const CODE_UNAVAILABLE: u32 = 21_422;
 
@@ -250,6 +252,21 @@ impl TwilioClient {
 
 #[async_trait]
 impl Carrier for TwilioClient {
+    fn name(&self) -> &'static str {
+        "twilio"
+    }
+
+    fn setting_names(&self) -> SettingNames {
+        SettingNames {
+            credentials: "carriers.twilio.account_sid and auth_token (or the API key)",
+            address: "carriers.twilio.base_url",
+        }
+    }
+
+    fn request_limit(&self) -> Duration {
+        self.settings.timeouts.total
+    }
+
     async fn account_check(&self) -> Result<Account, CarrierError> {
         let body = self.read(&self.account_url(".json")).await?;
         wire::account(&body).ok_or_else(|| CarrierError::Unexpected("its account cannot be read".into()))
@@ -264,7 +281,13 @@ impl Carrier for TwilioClient {
             )),
             search,
         );
-        let body = self.read(&url).await?;
+        let body = match self.read(&url).await {
+            Ok(body) => body,
+            Err(CarrierError::NotFound | CarrierError::Refused { code: Some(CODE_AREA_CODE_EMPTY), .. }) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
         let mut found = wire::candidates(&body, search.country, search.number_type)
             .ok_or_else(|| CarrierError::Unexpected("its numbers on sale cannot be read".into()))?;
         found.retain(|candidate| matches(candidate, search));

@@ -290,10 +290,16 @@ async fn searching_asks_the_carrier_and_checks_what_it_says() {
     assert_eq!(numbers, ["+12025550179"]);
     assert_eq!((found[0].locality.as_deref(), found[0].region.as_deref()), (None, Some("DC")));
 
-    let server = Server::play(vec![answers(404, "error_20404.json"), Play::Answer(200, "{}".into())]);
+    let empty = r#"{"code": 21452, "message": "No numbers in this area code", "status": 400}"#;
+    let server = Server::play(vec![
+        answers(404, "error_20404.json"),
+        Play::Answer(400, empty.into()),
+        Play::Answer(200, "{}".into()),
+    ]);
     let client = client(&server.url);
     let french = search(Country::FR, Some("1"), Some("99"));
-    assert_eq!(client.numbers_search(&french).await, Err(CarrierError::NotFound));
+    assert_eq!(client.numbers_search(&french).await, Ok(Vec::new()), "none of the kind is an answer");
+    assert_eq!(client.numbers_search(&french).await, Ok(Vec::new()), "none in the area, too");
     assert!(matches!(client.numbers_search(&french).await, Err(CarrierError::Unexpected(_))));
     expect!["GET /2010-04-01/Accounts/AC0123456789abcdef0123456789abcdef/AvailablePhoneNumbers/FR/Local.json?Contains=%2B331&VoiceEnabled=true&SmsEnabled=true&ExcludeAllAddressRequired=true&PageSize=1000"]
         .assert_eq(&server.seen()[0].line);

@@ -297,7 +297,7 @@ impl Work {
 
     /// Whether the request may still be sent: it has to end before the lease does, by every clock and by the database's word.
     async fn may_post(&self) -> anyhow::Result<()> {
-        let timeout = Duration::from_millis(self.app.config.carriers.twilio.timeout_ms);
+        let timeout = self.store.carrier().request_limit();
         anyhow::ensure!(self.lease.left(&self.app) > timeout, "the lease ends too soon");
         let id = self.purchase.id;
         let (stored, locked) = self
