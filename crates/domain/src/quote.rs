@@ -102,7 +102,12 @@ impl AreaCode {
             return Err(refuse("is not an area code; send its digits only, e.g. 415"));
         }
         if text.starts_with('0') {
-            return Err(refuse("begins with 0, which is dialled only inside the country; leave it out"));
+            let without = text.trim_start_matches('0');
+            let meant = AreaCode::parse(without, country).ok();
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {}?", meant.as_str()));
+            return Err(refuse(&format!(
+                "begins with 0, which is dialled only inside the country; leave it out{meant}"
+            )));
         }
         // NANP area codes are NXX with N from 2 to 9.
         let north_american = country.calling_code() == Some(1);
@@ -141,5 +146,20 @@ impl Digits {
     /// The digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_area_code_as_it_is_dialled_inside_the_country_is_understood_and_refused() {
+        let refusal = |text: &str, country: &str| {
+            AreaCode::parse(text, country.parse().unwrap()).map(|code| code.0).unwrap_err().detail
+        };
+        assert!(refusal("020", "GB").ends_with("leave it out; did you mean 20?"), "{}", refusal("020", "GB"));
+        assert!(refusal("0", "GB").ends_with("leave it out"), "{}", refusal("0", "GB"));
+        assert!(refusal("0415", "US").ends_with("did you mean 415?"), "{}", refusal("0415", "US"));
     }
 }

@@ -7,7 +7,6 @@ use domain::money::{Currency, Money};
 use domain::number::{Capability, Country, E164, NumberType, parse_label};
 use domain::quote::{AreaCode, Digits, Search};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -15,12 +14,12 @@ use super::body::{Body, Query};
 use super::error::Problem;
 use super::fields::{Fields, Json};
 use super::idempotency::{IdempotencyKey, answered};
-use super::json_answer;
 use super::list::Page;
 use super::number_shapes::{AssignmentIn, NumberOut};
 use super::numbers::{assignment_fields, parse_words};
 use super::router::Routes;
 use super::schema::{self, time};
+use super::{json_answer, json_text};
 use crate::actions::Caller;
 use crate::actions::numbers::Number;
 use crate::actions::purchases::{Buy, Choose, Wanted, number_buy};
@@ -143,11 +142,12 @@ async fn buy(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = key.required()?;
+    let sold_in = app.store.as_ref().map(|_| app.config.store.currency);
     let buy = body.read(|fields| {
         let quote_id = fields.optional("quote_id", |json| json.text(|text| Ok(text.to_owned())));
         let country = fields.optional("country", Json::parse::<Country>);
         let (number_type, area_code) = type_and_area_code(fields, country);
-        let max_monthly_price = fields.optional("max_monthly_price", money);
+        let max_monthly_price = fields.optional("max_monthly_price", |json| money(json, sold_in));
         let label = fields.optional("label", |json| json.text(parse_label));
         let assignment = fields.optional("assignment", |json| json.object(assignment_fields));
         // Null is as good as absent.
@@ -190,8 +190,8 @@ async fn buy(
     Ok(answered(number_buy(&app, &caller, buy, once).await?, ordered))
 }
 
-fn ordered(number: &Number) -> (u16, Value) {
-    (202, serde_json::to_value(NumberOut::from(number)).expect("our own types always serialise"))
+fn ordered(number: &Number) -> (u16, String) {
+    (202, json_text(&NumberOut::from(number)))
 }
 
 fn type_and_area_code(
@@ -213,10 +213,21 @@ fn type_and_area_code(
     (number_type, area_code.flatten())
 }
 
-/// An amount of money.
-fn money(json: &Json<'_>) -> Option<Money> {
+/// An amount of money, in the currency that is sold in, so that a wrong one is told beside a wrong amount.
+fn money(json: &Json<'_>, sold_in: Option<Currency>) -> Option<Money> {
     json.object(|fields| {
-        let currency = fields.required("currency", Json::parse::<Currency>);
+        let currency = fields.required("currency", |json| {
+            json.text(|text| {
+                let currency: Currency = text.parse()?;
+                match sold_in {
+                    Some(sold_in) if sold_in != currency => Err(Refusal::new(
+                        Code::BadPrice,
+                        format!("is {currency}, and prices here are in {sold_in}"),
+                    )),
+                    _ => Ok(currency),
+                }
+            })
+        });
         let amount = fields.required("amount", |json| {
             json.text(|text| Money::parse(text, currency.unwrap_or(Currency::USD)))
         });

@@ -171,6 +171,14 @@ async fn fields_that_lean_on_bad_ones_are_told_too(node: Arc<Node>) {
         fields(Method::GET, "/v1/store/numbers?country=USA&area_code=4x5", None).await,
         ["country", "area_code"]
     );
+    let price = json!({"amount": "x", "currency": "EUR"});
+    let headers = [("idempotency-key", "price")];
+    let body = Some(json!({"country": "US", "max_monthly_price": price}));
+    let refused = node.send_as(&node.owner_key, Method::POST, "/v1/numbers/buy", body, &headers).await;
+    let errors = refused.json()["errors"].clone();
+    let told: Vec<&str> =
+        errors.as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect();
+    assert_eq!(told, ["max_monthly_price.currency", "max_monthly_price.amount"], "{}", refused.text);
     assert_eq!(
         fields(Method::PATCH, &path, Some(json!({"hours": week}))).await,
         ["hours.week.monday", "hours.week.tuesday", "hours.week.friday[0].from"]
