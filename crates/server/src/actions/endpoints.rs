@@ -125,6 +125,23 @@ pub fn fallback_places(fallback: &Fallback, path: &str, found: &mut Vec<(String,
     }
 }
 
+/// Everything that a draft and its variants, or a version, would have us connect to.
+pub fn content_places(content: &Content) -> Vec<(String, Place)> {
+    let mut found = Vec::new();
+    if let Some(endpoint) = &content.draft.endpoint {
+        endpoint_places(endpoint, "endpoint", &mut found);
+    }
+    if let Some(fallback) = &content.draft.fallback {
+        fallback_places(fallback, "fallback", &mut found);
+    }
+    for variant in &content.variants {
+        if let Some(endpoint) = &variant.endpoint {
+            endpoint_places(endpoint, &format!("variants[{}].endpoint", variant.name), &mut found);
+        }
+    }
+    found
+}
+
 fn dial_places(dial: &Dial, path: &str, found: &mut Vec<(String, Place)>) {
     match &dial.target {
         Target::Sip { uri, .. } => found.push((format!("{path}.uri"), Place::Address(uri.address()))),

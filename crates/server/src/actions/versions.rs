@@ -10,16 +10,18 @@ use database::{Read, deployments, versions, workspaces};
 use domain::agent::Content;
 use domain::difference::{Differences, differences};
 use domain::environment::{Environment, SandboxFollows};
-use domain::error::{Code, Refusal};
+use domain::error::{Code, Refusal, shown};
 use domain::event::EventKind;
 use domain::id::{AgentId, DeploymentId, VersionId};
 use domain::permission::Permission;
 use domain::preview::{Planned, Preview, previews};
 use domain::publishing::{self, DeploymentAction, Past, Publication, Running, Versions};
 use domain::route::row::{NumberRow, NumberSettings, RunningRow, WorkspaceRow};
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::agents::{AgentState, Edit, edit, load};
+use super::endpoints::{Place, content_places};
 use super::{Answer, Caller, Failure, IfMatch, Once, chains};
 use crate::app::Shared;
 
@@ -78,7 +80,12 @@ pub struct PublishPreview {
     pub numbers_checked: usize,
     /// Whether there are more than are looked at.
     pub is_partial: bool,
+    /// What would not work as it is, as far as can be seen from here: a field, and why.
+    pub warnings: Vec<(String, String)>,
 }
+
+/// The most names that one preview looks up.
+const LOOKED_UP_MAX: usize = 20;
 
 /// Publishes the draft: freezes it into the next version and puts that into sandbox.
 pub async fn publish(
@@ -351,10 +358,12 @@ pub async fn publish_preview(
     caller.may(Permission::AgentsRead)?;
     caller.may(Permission::NumbersRead)?;
     let (workspace, now) = (caller.workspace, app.clock.now());
-    app.database
+    let (mut preview, places) = app
+        .database
         .try_read(move |read| {
             let state = load(read, workspace, agent)?;
             let (to_version, version_id, after) = planned(read, &state, to)?;
+            let places = content_places(&after);
             let from_version = state.running.version(to);
             let before = match from_version {
                 Some(number) => Some(version_load(read, agent, number)?),
@@ -390,7 +399,7 @@ pub async fn publish_preview(
                 previews(&plan, (workspace, row), held.into_iter().map(number_row).collect(), now);
             let more = numbers.len().saturating_sub(PREVIEW_LISTED_MAX);
             numbers.truncate(PREVIEW_LISTED_MAX);
-            Ok(PublishPreview {
+            let preview = PublishPreview {
                 environment: to,
                 from_version,
                 to_version,
@@ -399,9 +408,33 @@ pub async fn publish_preview(
                 more,
                 numbers_checked,
                 is_partial,
-            })
+                warnings: Vec::new(),
+            };
+            Ok::<_, Failure>((preview, places))
         })
-        .await
+        .await?;
+    preview.warnings = unresolved(app, places).await;
+    Ok(preview)
+}
+
+/// The addresses whose names stand for nothing now. They may tomorrow, so nothing is refused for it.
+async fn unresolved(app: &Shared, places: Vec<(String, Place)>) -> Vec<(String, String)> {
+    let addresses = places.into_iter().filter_map(|(field, place)| match place {
+        // A SIP domain need not have an address of its own (RFC 3263): the carrier looks further.
+        Place::Address(address) if field.rsplit('.').next() != Some("uri") => Some((field, address)),
+        _ => None,
+    });
+    let asked = addresses.take(LOOKED_UP_MAX).map(|(field, address)| async move {
+        let resolves = app.egress.resolves(&address).await;
+        (!resolves).then(|| {
+            let detail = format!(
+                "{} cannot be found in the DNS now: calls would go to the default or the fallback",
+                shown(&address.host.to_string())
+            );
+            (field, detail)
+        })
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// What would run there: the draft in sandbox, and what the environment before runs in the others.

@@ -251,6 +251,19 @@ pub struct PreviewOut {
     pub numbers_checked: usize,
     /// Whether the agent answers more numbers there than are looked at (10,000).
     pub is_partial: bool,
+    /// What would not work as it is, as far as can be seen now: hosts that are not in the DNS. Nothing is refused for it.
+    pub warnings: Vec<WarningOut>,
+}
+
+/// Something that would not work as it is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Warning)]
+pub struct WarningOut {
+    /// Where it stands.
+    #[schema(example = "endpoint.url")]
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
 }
 
 /// A number whose calls would be treated otherwise.
@@ -329,6 +342,11 @@ impl From<&PublishPreview> for PreviewOut {
             more: preview.more,
             numbers_checked: preview.numbers_checked,
             is_partial: preview.is_partial,
+            warnings: preview
+                .warnings
+                .iter()
+                .map(|(field, detail)| WarningOut { field: field.clone(), detail: detail.clone() })
+                .collect(),
         }
     }
 }

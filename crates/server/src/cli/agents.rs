@@ -345,6 +345,9 @@ fn preview_text(value: &Value) -> String {
             field(&change, "after")
         ));
     }
+    for warning in list("/warnings") {
+        lines.push(format!("  warning: {}: {}", field(&warning, "field"), field(&warning, "detail")));
+    }
     let numbers = list("/numbers");
     if numbers.is_empty() {
         lines.push(format!(

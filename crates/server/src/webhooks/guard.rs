@@ -103,6 +103,17 @@ impl Egress {
         }
     }
 
+    /// Whether an address can be found now. What takes too long to look up is taken to be there.
+    pub async fn resolves(&self, address: &Address) -> bool {
+        let Host::Domain(name) = &address.host else { return true };
+        let lookup = tokio::net::lookup_host((name.as_str(), address.port));
+        match tokio::time::timeout(RESOLVE_LIMIT, lookup).await {
+            Ok(Ok(mut found)) => found.next().is_some(),
+            Ok(Err(_)) => false,
+            Err(_) => true,
+        }
+    }
+
     /// The client for an address that passes what can be checked before its name is resolved; the rest is checked when it
     /// connects.
     pub(super) fn client_for(&self, address: &Address) -> Result<&reqwest::Client, Refusal> {

@@ -163,6 +163,15 @@ async fn a_preview_lists_each_number_that_changes(node: Arc<Node>) {
         assert_eq!(node.put(&path, body).await.status, 200);
     }
     let path = format!("/v1/agents/{agent}/publish-preview");
+    // A host that nobody knows is saved, and told before it is published.
+    let lost = json!({"endpoint": {"type": "stream", "url": "wss://nowhere.invalid/media"}});
+    let lyons = format!("/v1/agents/{agent}/variants/{lyon}");
+    assert_eq!(node.patch(&lyons, lost).await.status, 200);
+    let warned = node.get(&format!("{path}?to=sandbox")).await.json()["warnings"].clone();
+    assert_eq!(warned[0]["field"], json!("variants[Lyon].endpoint.url"), "{warned}");
+    assert!(warned[0]["detail"].as_str().unwrap().contains("`nowhere.invalid` cannot be found"), "{warned}");
+    assert_eq!(warned.as_array().unwrap().len(), 1, "{warned}");
+    assert_eq!(node.patch(&lyons, json!({"endpoint": null})).await.status, 200);
     let same = node.get(&format!("{path}?to=sandbox")).await.json();
     assert_eq!((&same["numbers"], &same["numbers_checked"]), (&json!([]), &json!(2)), "{same}");
 
@@ -233,7 +242,8 @@ async fn a_preview_lists_each_number_that_changes(node: Arc<Node>) {
           ],
           "numbers_checked": 2,
           "to": "sandbox",
-          "to_version": null
+          "to_version": null,
+          "warnings": []
         }
     "#]]);
     let none = node.get(&format!("{path}?to=live")).await;
