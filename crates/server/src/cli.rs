@@ -9,6 +9,7 @@ pub mod backup;
 pub mod callouts;
 pub mod calls;
 pub mod client;
+mod commands;
 pub mod demo;
 pub mod doctor;
 pub mod keys;
@@ -121,6 +122,12 @@ impl ConfigArgs {
     /// Reads the settings.
     pub fn load(&self) -> Result<Config, Failure> {
         Config::load(self.config.as_deref()).map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Reads the settings, or says each thing that is wrong with them.
+    fn load_each(&self) -> Result<Config, Vec<String>> {
+        Config::load(self.config.as_deref())
+            .map_err(|error| error.each().iter().map(ToString::to_string).collect())
     }
 }
 

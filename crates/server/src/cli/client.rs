@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use url::Url;
 
+use super::commands::with_commands;
 use super::text::{note, visible};
 use crate::config::{ClientEnvironment, Config};
 
@@ -282,7 +283,7 @@ fn problem_text(problem: &Value) -> String {
     let text =
         |value: &Value, name: &str| visible(value.get(name).and_then(Value::as_str).unwrap_or_default());
     let code = text(problem, "code");
-    let (title, detail) = (text(problem, "title"), text(problem, "detail"));
+    let (title, detail) = (text(problem, "title"), with_commands(&text(problem, "detail")));
     let mut out = format!("{title} ({code})");
     let errors = problem.get("errors").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !detail.is_empty() && detail != title {
@@ -290,10 +291,10 @@ fn problem_text(problem: &Value) -> String {
     }
     // The detail of a problem with one error names its field and says the same.
     for error in errors.iter().filter(|_| errors.len() > 1) {
-        let _ = write!(out, "\n  {}: {}", text(error, "field"), text(error, "detail"));
+        let _ = write!(out, "\n  {}: {}", text(error, "field"), with_commands(&text(error, "detail")));
     }
     if let Some(known) = domain::error::Code::ALL.iter().find(|known| known.as_str() == code) {
-        let _ = write!(out, "\n  → {}", known.advice());
+        let _ = write!(out, "\n  → {}", with_commands(known.advice()));
     }
     let request_id = text(problem, "request_id");
     if !request_id.is_empty() {

@@ -81,7 +81,10 @@ impl Finding {
 impl DoctorArgs {
     /// Does it.
     pub async fn run(self) -> Result<(), Failure> {
-        let config = self.config.load()?;
+        let config = match self.config.load_each() {
+            Ok(config) => config,
+            Err(errors) => return cannot_begin(&errors, self.json),
+        };
         let mut findings = vec![Finding::ok("settings", "they can be read, and are safe together")];
         findings.push(data_folder(&config.data_dir));
         findings.push(free_space(&config.data_dir));
@@ -98,7 +101,28 @@ impl DoctorArgs {
     }
 }
 
+/// Without settings nothing else can be looked at; all that is wrong with them is told.
+fn cannot_begin(errors: &[String], json: bool) -> Result<(), Failure> {
+    let findings: Vec<Finding> = errors
+        .iter()
+        .map(|error| Finding::fail("settings", error.trim_end(), "correct it, and look again"))
+        .collect();
+    show(&findings, json);
+    let those = if errors.len() == 1 { "a setting".to_owned() } else { format!("{} settings", errors.len()) };
+    Err(Failure::Usage(format!("{those} cannot be used, so nothing else was checked")))
+}
+
 fn report(findings: &[Finding], json: bool) -> Result<(), Failure> {
+    show(findings, json);
+    let failed = findings.iter().filter(|found| found.level == Level::Fail).count();
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Found(format!("{failed} of {} checks failed", findings.len())))
+    }
+}
+
+fn show(findings: &[Finding], json: bool) {
     if json {
         let list: Vec<serde_json::Value> = findings
             .iter()
@@ -107,17 +131,17 @@ fn report(findings: &[Finding], json: bool) -> Result<(), Failure> {
         say_json(&serde_json::json!({ "data": list }));
     } else {
         for found in findings {
-            say(&format!("{:4}  {:13} {}", found.level.as_str(), found.what, visible(&found.said)));
+            let mut said = found.said.lines();
+            let first = visible(said.next().unwrap_or_default());
+            say(&format!("{:4}  {:13} {first}", found.level.as_str(), found.what));
+            // The place in a file is shown over several lines.
+            for line in said {
+                say(&format!("      {:13} {}", "", visible(line)));
+            }
             if let Some(mend) = &found.mend {
                 say(&format!("      {:13} → {}", "", visible(mend)));
             }
         }
-    }
-    let failed = findings.iter().filter(|found| found.level == Level::Fail).count();
-    if failed == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Found(format!("{failed} of {} checks failed", findings.len())))
     }
 }
 
@@ -403,10 +427,11 @@ async fn supply(config: &Config) -> Finding {
         Err(error @ CarrierError::Auth { .. }) => Finding::fail(
             WHAT,
             error.to_string(),
-            "correct carriers.twilio.account_sid and auth_token (or the API key)",
+            format!("correct {}", store.carrier().setting_names().credentials),
         ),
         Err(error) => {
-            Finding::fail(WHAT, error.to_string(), "check that this machine reaches carriers.twilio.base_url")
+            let address = store.carrier().setting_names().address;
+            Finding::fail(WHAT, error.to_string(), format!("check that this machine reaches {address}"))
         }
     }
 }

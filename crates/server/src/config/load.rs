@@ -13,6 +13,8 @@ pub const CONFIG_FILE_DEFAULT: &str = "switchboard.toml";
 const PREFIX: &str = "SWITCHBOARD_";
 /// Names the file.
 const FILE_VARIABLE: &str = "SWITCHBOARD_CONFIG";
+/// The most faults of one file that are told at once.
+const FAULTS_MAX: usize = 50;
 /// Variables that begin like this belong to the test suite.
 const TEST_PREFIX: &str = "SWITCHBOARD_TEST_";
 
@@ -46,6 +48,39 @@ pub enum ConfigError {
     /// The settings would be unsafe together.
     #[error("{0}")]
     Unsafe(String),
+    /// More than one of these.
+    #[error("{}", lines(.0))]
+    Several(Vec<ConfigError>),
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl ConfigError {
+    /// All of them as one; none where there is none.
+    pub(super) fn all(mut errors: Vec<ConfigError>) -> Result<(), ConfigError> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(ConfigError::Several(errors)),
+        }
+    }
+
+    fn into_each(self) -> Vec<ConfigError> {
+        match self {
+            ConfigError::Several(errors) => errors,
+            one => vec![one],
+        }
+    }
+
+    /// Each by itself.
+    pub fn each(&self) -> &[ConfigError] {
+        match self {
+            ConfigError::Several(errors) => errors,
+            one => std::slice::from_ref(one),
+        }
+    }
 }
 
 impl Config {
@@ -54,18 +89,24 @@ impl Config {
     #[expect(clippy::disallowed_methods, reason = "this is the one file that may read the environment")]
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         let named = file.map(Path::to_owned).or_else(|| std::env::var_os(FILE_VARIABLE).map(PathBuf::from));
-        let table = match named {
+        let (table, mut errors) = match named {
             Some(path) => read_table(&path)?,
             None if Path::new(CONFIG_FILE_DEFAULT).exists() => read_table(Path::new(CONFIG_FILE_DEFAULT))?,
-            None => Table::new(),
+            None => (Table::new(), Vec::new()),
         };
         // Names that are not UTF-8 are none of ours; values that are not are shown as broken and refused by their setting.
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         });
-        let config = Config::from_parts(table, variables)?;
-        config.check()?;
-        Ok(config)
+        match Config::from_parts(table, variables) {
+            // What goes together is judged once each is what it should be.
+            Ok(config) if errors.is_empty() => config.check().map(|()| config),
+            Ok(_) => Err(ConfigError::Several(errors)),
+            Err(more) => {
+                errors.extend(more.into_each());
+                Err(ConfigError::Several(errors))
+            }
+        }
     }
 
     /// Puts a settings table and variables together. `table` must have been read without error by itself.
@@ -82,9 +123,11 @@ impl Config {
             })
             .collect();
         variables.sort();
+        let mut errors = Vec::new();
         for (variable, text) in variables {
-            overlay(&mut table, &variable, &text)?;
+            errors.extend(overlay(&mut table, &variable, &text).err());
         }
+        ConfigError::all(errors)?;
         Ok(table.try_into().expect("each overlay was tried when it was made"))
     }
 }
@@ -138,13 +181,41 @@ fn place(table: &mut Table, path: &[String], value: Value) -> bool {
     }
 }
 
-fn read_table(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
+/// The settings of a file that can be used, and what is wrong with the others.
+fn read_table(path: &Path) -> Result<(Table, Vec<ConfigError>), ConfigError> {
+    let mut text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let refuse = |said: String| ConfigError::File { path: path.to_owned(), said };
-    // Read as settings first, for its messages with line and column.
-    toml::from_str::<Config>(&text).map_err(|error| refuse(error.to_string()))?;
-    toml::from_str(&text).map_err(|error| refuse(error.to_string()))
+    // What is no TOML cannot be read on.
+    toml::from_str::<Table>(&text).map_err(|error| refuse(error.to_string()))?;
+    let mut errors = Vec::new();
+    // Read as settings, for messages with line and column; each fault is blanked out, to find the next.
+    while let Err(error) = toml::from_str::<Config>(&text) {
+        errors.push(refuse(error.to_string()));
+        let blanked = error.span().and_then(|span| without(&text, span.start));
+        match blanked.filter(|rest| errors.len() < FAULTS_MAX && toml::from_str::<Table>(rest).is_ok()) {
+            Some(rest) => text = rest,
+            None => return Err(ConfigError::Several(errors)),
+        }
+    }
+    let table = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    Ok((table, errors))
+}
+
+/// The text with the line around a place blanked out; of a table's head, with all lines up to the next head. Lines and columns of
+/// everything else stay as they are. `None` where there is nothing to blank.
+fn without(text: &str, at: usize) -> Option<String> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let rest = &text[start..];
+    let is_head = |line: &str| line.trim_start().starts_with('[');
+    let lines = if is_head(rest) {
+        1 + rest.split('\n').skip(1).take_while(|line| !is_head(line)).count()
+    } else {
+        1
+    };
+    let length: usize = rest.split_inclusive('\n').take(lines).map(str::len).sum();
+    let blank: String = rest[..length].chars().map(|c| if c == '\n' { c } else { ' ' }).collect();
+    (blank.trim() != rest[..length].trim()).then(|| format!("{}{blank}{}", &text[..start], &rest[length..]))
 }
 
 impl Config {

@@ -12,15 +12,17 @@ impl Config {
         let refusals = [
             self.listening(),
             self.public_address(),
+            self.fallback_address(),
             self.key_beside_data(),
-            self.supply(),
-            self.prices(),
+            self.supply_account(),
+            self.supply_api_key(),
+            self.supply_address(),
             self.leases(),
-            self.purchases(),
-            self.retention(),
             self.failpoint(),
         ];
-        refusals.into_iter().flatten().next().map_or(Ok(()), |said| Err(ConfigError::Unsafe(said)))
+        let several = [self.prices(), self.purchases(), self.retention()].concat();
+        let refusals = refusals.into_iter().flatten().chain(several);
+        ConfigError::all(refusals.map(ConfigError::Unsafe).collect())
     }
 
     fn listening(&self) -> Option<String> {
@@ -53,6 +55,10 @@ impl Config {
                 );
             }
         }
+        None
+    }
+
+    fn fallback_address(&self) -> Option<String> {
         let fallback = self.voice_fallback_url.as_ref()?;
         if fallback.scheme() != "https" && !is_loopback(fallback) {
             return Some(format!("voice_fallback_url = \"{fallback}\" must be https"));
@@ -74,7 +80,7 @@ impl Config {
         })
     }
 
-    fn supply(&self) -> Option<String> {
+    fn supply_account(&self) -> Option<String> {
         if self.store.supply != Some(Supply::Twilio) {
             return None;
         }
@@ -85,19 +91,25 @@ impl Config {
                 twilio.base_url
             ));
         }
-        if twilio.account_sid.is_none() || twilio.auth_token.is_none() {
-            return Some(
-                "store.supply = \"twilio\" needs carriers.twilio.account_sid and carriers.twilio.auth_token (the token \
-                 verifies callbacks, with an API key too)"
-                    .to_owned(),
-            );
+        (twilio.account_sid.is_none() || twilio.auth_token.is_none()).then(|| {
+            "store.supply = \"twilio\" needs carriers.twilio.account_sid and carriers.twilio.auth_token (the token \
+             verifies callbacks, with an API key too)"
+                .to_owned()
+        })
+    }
+
+    fn supply_api_key(&self) -> Option<String> {
+        let twilio = &self.carriers.twilio;
+        (twilio.api_key_sid.is_some() != twilio.api_key_secret.is_some()).then(|| {
+            "carriers.twilio.api_key_sid and carriers.twilio.api_key_secret belong together: set both or none".to_owned()
+        })
+    }
+
+    fn supply_address(&self) -> Option<String> {
+        if self.store.supply != Some(Supply::Twilio) {
+            return None;
         }
-        if twilio.api_key_sid.is_some() != twilio.api_key_secret.is_some() {
-            return Some(
-                "carriers.twilio.api_key_sid and carriers.twilio.api_key_secret belong together: set both or none"
-                    .to_owned(),
-            );
-        }
+        let twilio = &self.carriers.twilio;
         let Some(public_url) = &self.public_url else {
             return Some(
                 "store.supply = \"twilio\" needs public_url: the address that Twilio sends calls to and signs".to_owned(),
@@ -118,32 +130,33 @@ impl Config {
         })
     }
 
-    fn purchases(&self) -> Option<String> {
-        let purchases = &self.purchases;
+    fn purchases(&self) -> Vec<String> {
+        let (purchases, mut found) = (&self.purchases, Vec::new());
         for (name, times) in
             [("look_ups_ms", &purchases.look_ups_ms), ("late_looks_ms", &purchases.late_looks_ms)]
         {
             if times.is_empty() || !times.is_sorted() {
-                return Some(format!(
+                found.push(format!(
                     "purchases.{name} must name at least one time, and later ones behind earlier ones: without looking, a number \
                      whose purchase got no clear answer would be asked for again blindly"
                 ));
             }
         }
-        (purchases.posts_max == 0)
-            .then(|| "purchases.posts_max = 0 would never buy anything; use 1 or more".to_owned())
+        if purchases.posts_max == 0 {
+            found.push("purchases.posts_max = 0 would never buy anything; use 1 or more".to_owned());
+        }
+        found
     }
 
-    fn retention(&self) -> Option<String> {
+    fn retention(&self) -> Vec<String> {
         let retention = &self.retention;
-        let (name, way_out) = if retention.events_days == 0 {
-            ("events_days", "use 1 or more")
-        } else if retention.calls_days == Some(0) {
-            ("calls_days", "use 1 or more, or leave it out to keep calls for good")
-        } else {
-            return None;
+        let events = (retention.events_days == 0).then_some(("events_days", "use 1 or more"));
+        let calls = (retention.calls_days == Some(0))
+            .then_some(("calls_days", "use 1 or more, or leave it out to keep calls for good"));
+        let said = |(name, way_out): (&str, &str)| {
+            format!("retention.{name} = 0 would forget everything as soon as it is there; {way_out}")
         };
-        Some(format!("retention.{name} = 0 would forget everything as soon as it is there; {way_out}"))
+        events.into_iter().chain(calls).map(said).collect()
     }
 
     fn failpoint(&self) -> Option<String> {
@@ -157,24 +170,23 @@ impl Config {
         })
     }
 
-    fn prices(&self) -> Option<String> {
-        let currency = self.store.currency;
+    fn prices(&self) -> Vec<String> {
+        let (currency, mut found) = (self.store.currency, Vec::new());
         for (country, types) in &self.store.prices {
             for (number_type, price) in types {
                 for (name, amount) in [("monthly", &price.monthly), ("setup", &price.setup)] {
                     if let Err(refusal) = Money::parse(amount, currency) {
-                        return Some(format!(
-                            "store.prices.{country}.{number_type}.{name}: {}",
-                            refusal.detail
-                        ));
+                        found
+                            .push(format!("store.prices.{country}.{number_type}.{name}: {}", refusal.detail));
                     }
                 }
             }
         }
-        let spend = self.store.limits.monthly_spend.as_ref()?;
-        Money::parse(spend, currency)
-            .err()
-            .map(|refusal| format!("store.limits.monthly_spend: {}", refusal.detail))
+        let spend = self.store.limits.monthly_spend.as_ref();
+        if let Some(Err(refusal)) = spend.map(|spend| Money::parse(spend, currency)) {
+            found.push(format!("store.limits.monthly_spend: {}", refusal.detail));
+        }
+        found
     }
 }
 

@@ -150,9 +150,57 @@ fn settings_that_cannot_be_used_are_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("switchboard.toml");
     std::fs::write(&file, "listen = \"0.0.0.0:7600\"\n").unwrap();
-    let (exit, _, err) = run(&["doctor", "--config", file.to_str().unwrap()]);
+    let (exit, out, err) = run(&["doctor", "--config", file.to_str().unwrap()]);
     assert_eq!(exit, Some(2), "{err}");
-    assert!(err.contains("trusted_proxies"), "{err}");
+    assert!(out.contains("fail  settings") && out.contains("trusted_proxies"), "{out}");
+    assert!(err.contains("a setting cannot be used"), "{err}");
+}
+
+/// Whoever sets a server up is not told one fault at each start.
+#[test]
+fn all_that_is_wrong_with_settings_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switchboard.toml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "lisen = 1\ndatabase_connections = \"many\"\n\n[stor]\nsupply = \"x\"\n\n[limits]\nconnections = -1\n").unwrap();
+    let (exit, out, err) = run(&["doctor", "--config", path, "--json"]);
+    assert_eq!(exit, Some(2), "{out}{err}");
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let told: Vec<&str> =
+        found["data"].as_array().unwrap().iter().map(|found| found["detail"].as_str().unwrap()).collect();
+    assert_eq!(told.len(), 4, "{out}");
+    for part in ["lisen", "many", "stor", "-1"] {
+        assert!(told.iter().any(|told| told.contains(part)), "{part}: {told:?}");
+    }
+    assert!(found["data"][0]["level"] == "fail" && err.contains("4 settings cannot be used"), "{err}");
+    // A start tells them all, too.
+    let (exit, _, err) = run(&["serve", "--config", path]);
+    assert_eq!(exit, Some(2), "{err}");
+    assert!(["lisen", "many", "stor", "-1"].iter().all(|part| err.contains(part)), "{err}");
+
+    // And what does not go together, once each is what it should be.
+    std::fs::write(
+        &file,
+        "listen = \"0.0.0.0:80\"\nretention.events_days = 0\nretention.calls_days = 0\npurchases.posts_max = 0\nstore.supply = \"twilio\"\n",
+    )
+    .unwrap();
+    let (exit, out, err) = run(&["doctor", "--config", path]);
+    assert_eq!(exit, Some(2), "{out}{err}");
+    for part in
+        ["trusted_proxies", "events_days", "calls_days", "posts_max", "account_sid", "needs public_url"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+}
+
+#[test]
+fn the_version_is_a_version() {
+    let (exit, out, _) = run(&["--version"]);
+    let version = out.trim().strip_prefix("switchboard ").unwrap().to_owned();
+    assert_eq!(exit, Some(0));
+    assert!(version != "0.0.0" && version.split('.').count() == 3, "{version}");
+    let changes = include_str!("../../../../CHANGELOG.md");
+    assert!(changes.contains(&format!("**{version}**")), "CHANGELOG.md speaks of another version");
 }
 
 #[test]
