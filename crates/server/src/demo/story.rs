@@ -12,7 +12,6 @@ use super::agent::GREETING_MARK;
 use super::door::{Ask, Door, Reply};
 use super::page::{Ink, Page, columns, indented};
 use crate::clock::Clock;
-use crate::simulator::audio::SAMPLES_PER_SECOND;
 
 /// Who calls: a number reserved for fiction that the carrier does not sell.
 const CALLER: &str = "+15145550199";
@@ -281,13 +280,12 @@ impl Story<'_> {
         ensure!(errors.is_empty(), "the carrier complains: {errors:?}");
         let stream = list(seen, "streams").first().context("no stream was opened")?;
         let number = |name: &str| stream[name].as_u64().unwrap_or(0);
-        let (frames, bytes) = (number("frames_heard"), number("bytes_heard"));
-        ensure!(frames > 0 && number("peak_heard") > 0, "the caller heard nothing");
+        let (frames, hundredths) = (number("frames_heard"), number("heard_ms") / 10);
+        ensure!(hundredths > 0 && number("peak_heard") > 0, "the caller heard nothing");
         let greeted = list(stream, "marks_returned").iter().any(|mark| mark == GREETING_MARK);
         ensure!(greeted, "the caller did not hear the greeting to its end");
-        let hundredths = bytes * 100 / u64::from(SAMPLES_PER_SECOND);
         self.page.good(&format!(
-            "The caller heard the agent {} ms after the stream was opened: {frames} frames, {}.{:02} s of sound –",
+            "The caller heard the agent {} ms after the stream was opened: {}.{:02} s of sound, of {frames} frames sent –",
             number("first_audio_ms"),
             hundredths / 100,
             hundredths % 100,

@@ -73,6 +73,8 @@ struct Session {
     first_audio_ms: Option<u64>,
     /// Until which moment of the stream there is something to play, in ms.
     played_until_ms: f64,
+    /// What was sent and thrown away unplayed, in ms.
+    cleared_ms: f64,
     marks: VecDeque<(f64, String)>,
     marks_returned: Vec<String>,
 }
@@ -219,6 +221,7 @@ impl Session {
             opened_at: shared.clock.monotonic(),
             first_audio_ms: None,
             played_until_ms: 0.0,
+            cleared_ms: 0.0,
             marks: VecDeque::new(),
             marks_returned: Vec::new(),
         }
@@ -349,6 +352,23 @@ impl Session {
         (self.frames_sent * FRAME_MS) as f64
     }
 
+    /// What was sent and still waits to be played.
+    fn unplayed_ms(&self) -> f64 {
+        (self.played_until_ms - self.now_ms()).max(0.0)
+    }
+
+    /// How much sound came out of the caller's telephone so far: agents send faster than it plays, and callers hang up.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "whole milliseconds of one call"
+    )]
+    fn heard_ms(&self) -> u64 {
+        let received = self.bytes_heard as f64 * 1_000.0 / f64::from(SAMPLES_PER_SECOND);
+        (received - self.cleared_ms - self.unplayed_ms()).max(0.0) as u64
+    }
+
     async fn mark_return(&mut self, socket: &mut Socket, name: String) -> anyhow::Result<()> {
         self.send(socket, "mark", json!({"name": name})).await?;
         if self.marks_returned.len() < MARKS_MAX {
@@ -397,6 +417,7 @@ impl Session {
                 None
             }
             Some("clear") => {
+                self.cleared_ms += self.unplayed_ms();
                 self.played_until_ms = 0.0;
                 self.shared.note(&self.call_sid, "stream_cleared", json!({"stream_sid": self.stream_sid}));
                 while let Some((_, name)) = self.marks.pop_front() {
@@ -438,6 +459,7 @@ impl Session {
             ("frames_sent", json!(self.frames_sent)),
             ("frames_heard", json!(self.frames_heard)),
             ("bytes_heard", json!(self.bytes_heard)),
+            ("heard_ms", json!(self.heard_ms())),
             ("first_audio_ms", json!(self.first_audio_ms)),
             ("peak_heard", json!(self.peak_heard)),
             ("marks_returned", json!(self.marks_returned)),

@@ -126,6 +126,9 @@ async fn the_demo_agent_is_heard_and_a_caller_hangs_up() {
     let stream = &story["streams"][0];
     assert_eq!(stream["ended_by"], "hung_up");
     assert!(stream["frames_heard"].as_u64().unwrap() > 50, "the greeting and some echo: {stream}");
+    let (heard, lasted) =
+        (stream["heard_ms"].as_u64().unwrap(), stream["frames_sent"].as_u64().unwrap() * 20);
+    assert!((1_000..=lasted).contains(&heard), "nobody hears more than there was time for: {stream}");
     assert!(stream["peak_heard"].as_u64().unwrap() > 3_000, "it is no silence: {stream}");
     assert_eq!(stream["marks_returned"], json!(["greeting"]));
     assert_eq!(story["status"], "completed");
