@@ -53,6 +53,7 @@ pub fn router() -> Router<Shared> {
         .route("/", get(to_the_reference))
         .route("/docs", get(reference))
         .route("/docs/errors", get(error_list))
+        .route("/docs/errors/", get(error_list))
         .route("/docs/errors/{code}", get(error_page))
         .route("/docs/style.css", get(style))
 }

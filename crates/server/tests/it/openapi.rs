@@ -17,7 +17,7 @@ fn document() -> Value {
 }
 
 /// (method, path, operation)
-fn operations(document: &Value) -> Vec<(String, String, Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let methods = ["get", "put", "post", "patch", "delete"];
     let paths = document["paths"].as_object().unwrap().iter();
     paths
@@ -138,6 +138,7 @@ async fn pages_are_served(node: Arc<Node>) {
     for (path, content_type, part) in [
         ("/docs", "text/html; charset=utf-8", "POST</span>/v1/numbers/buy"),
         ("/docs/errors", "text/html; charset=utf-8", "not_e164"),
+        ("/docs/errors/", "text/html; charset=utf-8", "not_e164"),
         ("/docs/errors/not_e164", "text/html; charset=utf-8", "HTTP 422"),
         ("/docs/style.css", "text/css; charset=utf-8", "body {"),
         ("/openapi.json", "application/json", "\"openapi\": \"3.1"),

@@ -28,7 +28,25 @@ pub(super) fn fill(document: &OpenApi) -> OpenApi {
             }
         }
     }
+    describe_kinds(&mut value["components"]["schemas"]);
     serde_json::from_value(value).expect("the document with examples is still one")
+}
+
+/// The word that tells alternatives apart says what the alternative is: nobody can write that at its declaration.
+fn describe_kinds(schema: &mut Value) {
+    let about = schema["description"].as_str().map(str::to_owned);
+    if let (Some(about), Some(kind)) = (about, schema.pointer_mut("/properties/type"))
+        && let Some([Value::String(word)]) = kind["enum"].as_array().map(Vec::as_slice)
+        && kind.get("description").is_none()
+    {
+        let told = format!("`{word}`: {about}");
+        kind["description"] = told.into();
+    }
+    match schema {
+        Value::Object(parts) => parts.values_mut().for_each(describe_kinds),
+        Value::Array(parts) => parts.iter_mut().for_each(describe_kinds),
+        _ => {}
+    }
 }
 
 fn example(document: &Value, schema: &Value, depth: usize) -> Value {
