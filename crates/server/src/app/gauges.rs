@@ -11,6 +11,7 @@ use database::findings::finding_count;
 use database::meta::purchases_locked;
 use database::numbers::number_count_all;
 use database::purchases::{purchase_count, purchase_list_open};
+use database::routes::route_version;
 use domain::number::NumberStatus;
 use domain::purchase::PurchaseState;
 use domain::reconcile::FindingKind;
@@ -40,6 +41,8 @@ pub struct Gauges {
     routes_stale: Count,
     notes_waiting: Count,
     asked: Mutex<Option<Duration>>,
+    /// The route version that numbers were counted at.
+    counted: Mutex<Option<i64>>,
 }
 
 type Count = Gauge<i64, AtomicI64>;
@@ -61,7 +64,8 @@ struct KindLabels {
 
 /// What the database says.
 struct Asked {
-    numbers: Vec<(NumberStatus, i64)>,
+    /// By status, with the route version that they were counted at; none where they were counted at it before.
+    numbers: Option<(i64, Vec<(NumberStatus, i64)>)>,
     purchases: Vec<(PurchaseState, i64)>,
     oldest: Option<Timestamp>,
     locked: bool,
@@ -84,6 +88,7 @@ impl Gauges {
             routes_stale: Count::default(),
             notes_waiting: Count::default(),
             asked: Mutex::default(),
+            counted: Mutex::default(),
         };
         metrics.register("numbers", "Numbers by status; needs_review wants a person", gauges.numbers.clone());
         metrics.register("purchases", "Purchases by state", gauges.purchases.clone());
@@ -117,7 +122,7 @@ impl Gauges {
     pub async fn refresh(&self, app: &App) {
         let table = app.routes.current();
         set(&self.route_version, table.version());
-        set(&self.routes, table.routes());
+        set(&self.routes, table.numbers());
         let age =
             app.routes.unconfirmed_for().map_or(-1, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         self.routes_age_s.set(age);
@@ -126,7 +131,8 @@ impl Gauges {
         if !self.is_due(app.clock.monotonic()) {
             return;
         }
-        let asked = app.database.within(ASK_LIMIT).read(ask).await;
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = app.database.within(ASK_LIMIT).read(move |read| ask(read, counted)).await;
         self.database_up.set(i64::from(asked.is_ok()));
         if let Ok(asked) = asked {
             self.show(&asked, app.clock.now());
@@ -144,9 +150,12 @@ impl Gauges {
 
     fn show(&self, asked: &Asked, now: Timestamp) {
         // What there is none of any more reads 0, not what it was.
-        for &status in NumberStatus::ALL {
-            let count = count_of(&asked.numbers, status);
-            self.numbers.get_or_create(&StatusLabels { status: status.as_str() }).set(count);
+        if let Some((version, numbers)) = &asked.numbers {
+            for &status in NumberStatus::ALL {
+                let count = count_of(numbers, status);
+                self.numbers.get_or_create(&StatusLabels { status: status.as_str() }).set(count);
+            }
+            *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(*version);
         }
         for &state in PurchaseState::ALL {
             let count = count_of(&asked.purchases, state);
@@ -161,9 +170,12 @@ impl Gauges {
     }
 }
 
-fn ask(read: &Read<'_>) -> Result<Asked, database::DbError> {
+fn ask(read: &Read<'_>, counted: Option<i64>) -> Result<Asked, database::DbError> {
+    // Counting goes through all numbers, and no number changes without the version.
+    let version = route_version(read)?;
+    let numbers = if counted == Some(version) { None } else { Some((version, number_count_all(read)?)) };
     Ok(Asked {
-        numbers: number_count_all(read)?,
+        numbers,
         purchases: purchase_count(read)?,
         oldest: purchase_list_open(read, None, 1)?.first().map(|purchase| purchase.created_at),
         locked: purchases_locked(read)?.is_some(),
