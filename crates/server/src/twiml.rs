@@ -173,7 +173,10 @@ struct Writer {
 
 impl Writer {
     fn new() -> Writer {
-        Writer { xml: "<Response>".to_owned(), tag_open: false }
+        // A stream with its parameters takes about a thousand bytes.
+        let mut xml = String::with_capacity(1024);
+        xml.push_str("<Response>");
+        Writer { xml, tag_open: false }
     }
 
     fn dial(&mut self, ring_timeout_s: u16, action: &str) {
