@@ -36,6 +36,7 @@ done
 [ -n "$agent_port" ] || { cat "$work/agent.out" >&2; exit 1; }
 
 for mode in redirect stateless stateful; do
+  : >"$work/$mode.out" # it is looked into before the edge may have opened it
   "$edge" "$mode" 127.0.0.1:0 "127.0.0.1:$agent_port" >"$work/$mode.out" 2>"$work/$mode.figures" &
   process=$!
   started+=("$process")
