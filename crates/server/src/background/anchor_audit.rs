@@ -1,7 +1,7 @@
 //! Writes down, every so often and outside the database, where each audit chain ends: but only while all chains are whole, so that
 //! the evidence of a break never gives way to what broke it. Each node keeps a file of its own, so several nodes are several witnesses.
 //!
-//! What was added since the last anchor is checked each time, everything at the start and every [`WHOLE_EVERY`]. A break is told and
+//! What was added since the last anchor is checked each time, everything at the start and every `WHOLE_EVERY`. A break is told and
 //! stays told; what to do about it is a person's decision (`docs/guide/operate.md`).
 
 use std::collections::HashMap;
