@@ -1,6 +1,7 @@
 //! Connections to the true listener: whoever says nothing or takes nothing is let go, and calls find room whoever else is there.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use axum::http::Response;
 use server::app::{App, Random};
 use server::clock::SystemClock;
 use server::connections::{Rules, accept};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -22,17 +24,37 @@ const CALL: &str = "POST /callbacks/twilio/token/voice HTTP/1.1\r\nHost: x\r\nCo
     Content-Type: application/x-www-form-urlencoded\r\n\r\na=b";
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The program, listening.
+struct Node {
+    address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinSet<anyhow::Result<()>>,
+    _folder: TempDir,
+}
+
+impl Node {
+    async fn start(limits: &str) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let config = settings(folder.path(), limits);
+        let app = App::open(config, Arc::new(SystemClock::new()), Random::from_seed(1)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        serving.spawn(server::serve::run(app, listener, stop.clone()));
+        Node { address, stop, serving, _folder: folder }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        self.serving.join_next().await.unwrap().unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn whoever_says_nothing_is_let_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let few = "limits.connections = 2\nlimits.headers_timeout_ms = 200\n";
-    let app =
-        App::open(settings(folder.path(), few), Arc::new(SystemClock::new()), Random::from_seed(1)).await;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(server::serve::run(app.unwrap(), listener, stop.clone()));
+    let node = Node::start("limits.connections = 2\nlimits.headers_timeout_ms = 200\n").await;
+    let address = node.address;
 
     let asked = async {
         let mut silent = Vec::new();
@@ -51,8 +73,7 @@ async fn whoever_says_nothing_is_let_go() {
         }
     };
     tokio::time::timeout(PATIENCE, asked).await.expect("places are free again");
-    stop.cancel();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    node.stop().await;
 }
 
 /// Sends one request over a connection and reads what comes at once: the head and, for short answers, the body.
@@ -66,15 +87,8 @@ async fn ask(connection: &mut TcpStream, request: &str) -> String {
 /// Listeners and API clients can take every place but those that calls need.
 #[tokio::test]
 async fn callbacks_find_room_when_all_else_is_taken() {
-    let folder = tempfile::tempdir().unwrap();
-    let few = "limits.connections = 4\nlimits.connections_reserved = 2\n";
-    let app =
-        App::open(settings(folder.path(), few), Arc::new(SystemClock::new()), Random::from_seed(1)).await;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let mut serving = JoinSet::new();
-    serving.spawn(server::serve::run(app.unwrap(), listener, stop.clone()));
+    let node = Node::start("limits.connections = 4\nlimits.connections_reserved = 2\n").await;
+    let address = node.address;
 
     let asked = async {
         let mut open = Vec::new();
@@ -104,8 +118,7 @@ async fn callbacks_find_room_when_all_else_is_taken() {
         }
     };
     tokio::time::timeout(PATIENCE, asked).await.expect("it is answered in time");
-    stop.cancel();
-    serving.join_next().await.unwrap().unwrap().unwrap();
+    node.stop().await;
 }
 
 /// Whoever reads nothing of an answer that goes on is let go, and a listener's place with it.
