@@ -107,14 +107,20 @@ again() {
         -o "-p $(cat "$folder/port")" start >/dev/null
 }
 
+# The postmaster first: a session that it begins while the others are being stopped would escape.
 signal_all() {
     postmaster=$(head -n 1 "$folder/data/postmaster.pid")
+    kill "-$1" "$postmaster"
+    tries=1000
+    while [ "$1" = STOP ] && [ $tries -gt 0 ] && ! grep -q ') T ' "/proc/$postmaster/stat"; do
+        tries=$((tries - 1))
+    done
     for stat in /proc/[0-9]*/stat; do
         # The parent's number stands behind the name, which is in parentheses.
         parent=$(sed 's/^.*) [A-Z] //; s/ .*$//' "$stat" 2>/dev/null) || continue
         [ "$parent" = "$postmaster" ] && kill "-$1" "$(basename "$(dirname "$stat")")" 2>/dev/null
     done
-    kill "-$1" "$postmaster"
+    return 0
 }
 
 case "$action" in
