@@ -1,6 +1,6 @@
 //! What the engine costs for one call, without sockets: redirected, forwarded without state, and proxied.
 //!
-//! `cargo bench -p sip --bench calls`. One thread, virtual time, best of some rounds; allocations counted. Only the
+//! `cargo bench -p sip --bench calls [-- stateless]`. One thread, virtual time, best of some rounds; allocations counted. Only the
 //! engine is measured, from `handle_input` to the last output: what its peers do to make their messages is not. What
 //! the kernel takes for each datagram comes on top; `benches/kamailio/run.sh` measures all of it.
 
@@ -16,9 +16,13 @@ const ROUNDS: usize = 400;
 const CALLS: u32 = 25;
 
 fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     for (name, mode) in
         [("redirected", Mode::Redirect), ("stateless", Mode::Stateless), ("proxied", Mode::Proxy)]
     {
+        if !wanted.is_empty() && !wanted.iter().any(|word| word == name) {
+            continue;
+        }
         let mut best = Duration::MAX;
         let mut world = World::new(mode);
         world.calls(CALLS);
