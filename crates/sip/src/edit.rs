@@ -86,19 +86,21 @@ impl Message {
         self.insert_line(at, Name::RecordRoute, b"Record-Route", value)
     }
 
-    /// Counts Max-Forwards down, or adds one of 70 (RFC 3261 §16.6 step 3). The caller has refused 0 before.
-    pub fn decrement_max_forwards(&mut self) {
+    /// Counts Max-Forwards down, or adds one of 70 (RFC 3261 §16.6 step 3). False: it stands at 0, and the request may
+    /// go no further. One that cannot be read stays as it is.
+    pub fn decrement_max_forwards(&mut self) -> bool {
         let Some(line) = self.first_line(Name::MaxForwards) else {
             let at = self.behind(Name::Via);
             self.insert_line(at, Name::MaxForwards, b"Max-Forwards", b"70").expect("digits are safe text");
-            return;
+            return true;
         };
         if let Ok(Some(hops)) = self.max_forwards() {
-            let hops = hops.saturating_sub(1);
+            let Some(hops) = hops.checked_sub(1) else { return false };
             let digits = [b'0' + hops / 100, b'0' + hops / 10 % 10, b'0' + hops % 10];
             let zeros = if hops >= 100 { 0 } else { 1 + usize::from(hops < 10) };
             self.set_value(line, &digits[zeros..]).expect("digits are safe text");
         }
+        true
     }
 
     /// Adds a header behind all others.
@@ -161,12 +163,12 @@ impl Message {
     // The tools.
 
     pub(crate) fn first_line(&self, name: Name) -> Option<usize> {
-        self.index.lines.iter().position(|line| line.name == name)
+        self.index.lines_with(name).iter().position(|line| line.name == name)
     }
 
     /// The place behind the last header of this name, or the very first place.
     fn behind(&self, name: Name) -> usize {
-        self.index.lines.iter().rposition(|line| line.name == name).map_or(0, |at| at + 1)
+        self.index.lines_with(name).iter().rposition(|line| line.name == name).map_or(0, |at| at + 1)
     }
 
     fn line_start(&self, at: usize) -> u32 {
@@ -181,7 +183,7 @@ impl Message {
         self.splice(start..start, &[text, b": ", value, b"\r\n"], at);
         let name_end = start + text.len();
         let end = name_end + 2 + value.len();
-        self.index.lines.insert(
+        self.index.insert(
             at,
             Line {
                 name,
@@ -374,7 +376,12 @@ mod tests {
             check(|m| assert!(m.pop_route() && m.pop_route())),
             replaced("Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>, ", "Route: ")
         );
-        assert_eq!(check(Message::decrement_max_forwards), replaced("0070", "69"));
+        assert_eq!(check(|m| assert!(m.decrement_max_forwards())), replaced("0070", "69"));
+        let at_zero = |m: &mut Message| {
+            m.set(Name::MaxForwards, b"0").unwrap();
+            assert!(!m.decrement_max_forwards());
+        };
+        assert_eq!(check(at_zero), replaced("0070", "0"));
         assert_eq!(
             check(|m| assert_eq!(m.remove_named("X-THING"), 2)),
             replaced("x-thing: 1\r\nX-Thing : 2\r\n", "")

@@ -15,7 +15,7 @@ use crate::header::via::Via;
 use crate::limits::{CSEQ_MAX, MESSAGE_BYTES_MAX};
 use crate::message::Message;
 use crate::method::Method;
-use crate::scan::{Scan, Values, number, trim};
+use crate::scan::{Scan, Values, any, number, trim};
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +148,7 @@ impl Message {
     /// The Call-ID.
     pub fn call_id(&self) -> Result<&[u8], HeaderError> {
         let value = self.single(Name::CallId)?;
-        let is_word = !value.is_empty() && value.iter().all(|&byte| byte > b' ' && byte != 0x7f);
+        let is_word = !value.is_empty() && !any(value, |byte| byte <= b' ' || byte == 0x7f);
         if is_word { Ok(value) } else { Err(invalid(Name::CallId)) }
     }
 

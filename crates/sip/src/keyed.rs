@@ -43,6 +43,7 @@ impl Key {
 }
 
 /// A MAC as it grows, part by part; no text has to be put together for it.
+#[derive(Clone)]
 pub(crate) struct Mac {
     hasher: SipHasher,
 }

@@ -96,6 +96,16 @@ pub(crate) fn has_bad_uri_byte(uri: &[u8]) -> bool {
     bad.to_bitmask() != 0
 }
 
+/// A bit for each byte that may end a parameter's name or value: white space, quotes and `,;<=>`; a few others too,
+/// none of which is usual there.
+#[inline]
+pub(crate) fn param_end_suspects(block: &[u8; 16]) -> u32 {
+    let bytes = u8x16::new(*block);
+    let at_most = |bytes: u8x16, most| bytes.min(u8x16::splat(most)).simd_eq(bytes);
+    let low = at_most(bytes, b'"') | bytes.simd_eq(u8x16::splat(b','));
+    (low | at_most(bytes - u8x16::splat(b';'), b'>' - b';')).to_bitmask()
+}
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const COLONS: u64 = ONES * b':' as u64;
 

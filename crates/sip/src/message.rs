@@ -164,7 +164,8 @@ impl Message {
 
     /// The values of all headers of this name, one for each line it stands on, not split at commas.
     pub fn lines(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.index.lines.iter().filter(move |line| line.name == name).map(|line| self.value(line))
+        let lines = self.index.lines_with(name).iter();
+        lines.filter(move |line| line.name == name).map(|line| self.value(line))
     }
 
     /// The values of all headers with this name in any case, such as `X-Example`, one for each line. A known name

@@ -77,6 +77,8 @@ pub(crate) enum Start {
 pub(crate) struct Index {
     pub(crate) start: Start,
     pub(crate) lines: Vec<Line>,
+    /// A bit for each name that a line has, or has had: most names that are asked for are not there.
+    pub(crate) names: u64,
     /// Where the empty line begins: new headers go here.
     pub(crate) headers_end: u32,
     /// Where the body begins.
@@ -102,6 +104,7 @@ impl Default for Index {
         Index {
             start: Start::Response { status: Status::TRYING, reason: 0, reason_end: 0 },
             lines: Vec::new(),
+            names: 0,
             headers_end: 0,
             body: 0,
             flaw: None,
@@ -109,11 +112,18 @@ impl Default for Index {
     }
 }
 
+#[inline]
+fn bit(name: Name) -> u64 {
+    const { assert!((Name::Malformed as u32) < u64::BITS, "each name has a bit") };
+    1 << (name as u32)
+}
+
 impl Index {
     /// Reads the positions of one message. `bytes` begin with the start line.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         self.lines.clear();
         self.lines.reserve(LINES_USUAL);
+        self.names = 0;
         self.flaw = None;
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ParseError::TooLarge);
@@ -221,7 +231,20 @@ impl Index {
         if self.lines.len() == HEADERS_MAX {
             return self.flaw(Flaw::TooManyHeaders);
         }
+        self.names |= bit(line.name);
         self.lines.push(line);
+    }
+
+    /// Puts a line among the others.
+    pub(crate) fn insert(&mut self, at: usize, line: Line) {
+        self.names |= bit(line.name);
+        self.lines.insert(at, line);
+    }
+
+    /// The lines among which those of this name are: all or none.
+    #[inline]
+    pub(crate) fn lines_with(&self, name: Name) -> &[Line] {
+        if self.names & bit(name) == 0 { &[] } else { &self.lines }
     }
 
     /// Request-Line = Method SP Request-URI SP SIP-Version (RFC 3261 §7.1), or a status line.

@@ -3,6 +3,7 @@
 //! Line folds are white space here (CR and LF inside a value can only come from a fold). Nothing allocates.
 
 use crate::header::name::TOKEN;
+use crate::lines::param_end_suspects;
 use crate::work;
 
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,14 @@ pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Whether one of these bytes is such. All of them are looked at: without a way out the compiler takes many at once.
+#[inline]
+pub(crate) fn any(bytes: &[u8], is_such: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, &byte| found | is_such(byte))
+}
+
 /// Without the white space around it.
+#[inline]
 pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_space(*first)
@@ -51,6 +59,7 @@ pub(crate) fn number(digits: &[u8], max: u64) -> Option<u64> {
 }
 
 impl<'a> Scan<'a> {
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Scan<'a> {
         Scan { bytes, at: 0 }
     }
@@ -60,18 +69,22 @@ impl<'a> Scan<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.at >= self.bytes.len()
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         let to = self.at.saturating_add(count).min(self.bytes.len());
         work::visited(to - self.at);
@@ -82,7 +95,13 @@ impl<'a> Scan<'a> {
     #[inline]
     pub(crate) fn take_while(&mut self, fits: impl Fn(u8) -> bool) -> &'a [u8] {
         let rest = self.rest();
-        let length = rest.iter().position(|&byte| !fits(byte)).unwrap_or(rest.len());
+        self.take(rest.iter().position(|&byte| !fits(byte)).unwrap_or(rest.len()))
+    }
+
+    /// Takes as many bytes as were found to belong together.
+    #[inline]
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let rest = self.rest();
         work::visited(length + 1);
         self.at += length;
         &rest[..length]
@@ -101,6 +120,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes this byte if it comes next.
+    #[inline]
     pub(crate) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
@@ -295,12 +315,35 @@ const CLASS: [u8; 256] = {
     table
 };
 
+/// How many bytes stand before the first that ends this.
+#[inline]
+fn length_before(text: &[u8], ends: u8) -> usize {
+    let is_end = |at: usize| CLASS[usize::from(text[at])] & ends != 0;
+    let mut at = 0;
+    // Sixteen at a time: those that look like an end are asked about.
+    while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        let mut suspects = param_end_suspects(block);
+        while suspects != 0 {
+            let suspect = at + suspects.trailing_zeros() as usize;
+            if is_end(suspect) {
+                return suspect;
+            }
+            suspects &= suspects - 1;
+        }
+        at += 16;
+    }
+    while at < text.len() && !is_end(at) {
+        at += 1;
+    }
+    at
+}
+
 fn read_param<'a>(scan: &mut Scan<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     if !scan.eat(b';') {
         return None;
     }
     scan.space();
-    let name = scan.take_while(|byte| CLASS[usize::from(byte)] & NAME_ENDS == 0);
+    let name = scan.take(length_before(scan.rest(), NAME_ENDS));
     if name.is_empty() {
         return None;
     }
@@ -308,13 +351,11 @@ fn read_param<'a>(scan: &mut Scan<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     if !scan.eat(b'=') && !scan.eat_spaced(b'=') {
         return Some((name, None));
     }
-    if scan.peek().is_some_and(is_space) {
-        scan.space();
-    }
+    scan.space();
     let value = if scan.peek() == Some(b'"') {
         scan.quoted()?
     } else {
-        let value = scan.take_while(|byte| CLASS[usize::from(byte)] & VALUE_ENDS == 0);
+        let value = scan.take(length_before(scan.rest(), VALUE_ENDS));
         if value.is_empty() {
             return None;
         }

@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::method::{Method, MethodSet};
 use crate::parse::Flaw;
 use crate::status::Status;
-use crate::uri::Uri;
+use crate::uri::{SipUri, Uri};
 
 /// Why a request is refused, and with what.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,21 +49,30 @@ pub fn check_request(request: &Message, rules: &Rules<'_>) -> Result<(), Refusal
     check_request_from(request, via, rules).map(|_| ())
 }
 
+/// What checking a request has read of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checked<'a> {
+    pub(crate) essentials: Essentials<'a>,
+    /// The first Route, if it is a SIP URI.
+    pub(crate) route: Option<SipUri<'a>>,
+    hops: Option<u8>,
+}
+
 /// The same for a request whose top Via has been read; gives what it has read beside it.
 pub(crate) fn check_request_from<'a>(
     request: &'a Message,
     via: Via<'a>,
     rules: &Rules<'_>,
-) -> Result<Essentials<'a>, Refusal> {
-    let essentials = check_syntax(request, via)?;
+) -> Result<Checked<'a>, Refusal> {
+    let checked = check_syntax(request, via)?;
     check_uri(request)?;
-    check_method(request, &essentials, rules)?;
-    check_hops(request)?;
-    Ok(essentials)
+    check_method(request, &checked.essentials, rules)?;
+    check_hops(request, checked.hops)?;
+    Ok(checked)
 }
 
 /// §16.3 step 1: reasonable syntax.
-fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Essentials<'a>, Refusal> {
+fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Checked<'a>, Refusal> {
     match request.flaw() {
         None => {}
         Some(Flaw::Version) => return Err(Refusal::new(505, "Version Not Supported")),
@@ -98,18 +107,24 @@ fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Essentials<'a>
     if identifiers.into_iter().flatten().any(|text| text.len() > IDENTIFIER_BYTES_MAX) {
         return Err(Refusal::new(400, "Identifier Too Long"));
     }
-    request.max_forwards().map_err(bad)?;
+    let hops = request.max_forwards().map_err(bad)?;
     request.expires().map_err(bad)?;
     // Content-Type and Expires decide nothing here, but two of them are two messages in one.
     request.optional(Name::ContentType).map_err(bad)?;
     for contact in request.contacts() {
         contact.map_err(bad)?;
     }
+    let mut route = None;
     for name in [Name::Route, Name::RecordRoute] {
-        for address in request.addresses(name) {
+        for (place, address) in request.addresses(name).enumerate() {
             let address = address.map_err(bad)?;
-            if !address.bracketed || address.uri().is_err() {
-                return Err(Refusal::new(400, format!("Invalid {} Header", name.as_str())));
+            match address.uri() {
+                Ok(uri) if address.bracketed => {
+                    if name == Name::Route && place == 0 {
+                        route = uri.as_sip().copied();
+                    }
+                }
+                _ => return Err(Refusal::new(400, format!("Invalid {} Header", name.as_str()))),
             }
         }
     }
@@ -117,7 +132,7 @@ fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Essentials<'a>
     if length.is_some_and(|length| length > request.body().len()) {
         return Err(Refusal::new(400, "Body Shorter Than Content-Length"));
     }
-    Ok(essentials)
+    Ok(Checked { essentials, route, hops })
 }
 
 /// A CR that ends no line: other parsers may see a line end there.
@@ -161,12 +176,9 @@ fn check_method(request: &Message, read: &Essentials<'_>, rules: &Rules<'_>) -> 
 }
 
 /// §16.3 step 3. An OPTIONS or REGISTER that may go no further is for us (§11).
-fn check_hops(request: &Message) -> Result<(), Refusal> {
+fn check_hops(request: &Message, hops: Option<u8>) -> Result<(), Refusal> {
     let is_for_us = matches!(request.method(), Some(Method::Options | Method::Register));
-    match request.max_forwards() {
-        Ok(Some(0)) if !is_for_us => Err(Refusal::new(483, "Too Many Hops")),
-        _ => Ok(()),
-    }
+    if hops == Some(0) && !is_for_us { Err(Refusal::new(483, "Too Many Hops")) } else { Ok(()) }
 }
 
 /// §16.3 step 5: extensions that a proxy must understand.

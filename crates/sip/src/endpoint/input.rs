@@ -16,6 +16,7 @@ use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
+use crate::proxy::branch::{Below, is_stateless};
 use crate::status::Status;
 use crate::time::Instant;
 use crate::transaction::{Input, Machine, Notice, Owner};
@@ -28,7 +29,7 @@ struct Facts {
     merge_key: Option<u128>,
     in_dialog: bool,
     is_loop: bool,
-    /// If it has a Route.
+    /// If its first Route names us.
     onward: Option<Onward>,
 }
 
@@ -55,14 +56,18 @@ impl Endpoint {
         let is_stateless =
             self.config.keeps_no_state && matches!(method, Method::Invite | Method::Cancel | Method::Ack);
         // What is noted in the Via below is not what is asked here, so all can be read before.
-        let facts = check_request_from(request, via, &rules).map(|read| Facts {
-            merge_key: if is_stateless { None } else { self.keys.merge(&read) },
-            in_dialog: read.to.tag().is_some(),
-            is_loop: self.branches.is_loop(request, &read, |via| self.is_our_via(via)),
-            onward: request.first_line(Name::Route).map(|_| self.onward(request, &read)),
+        let note = SourceNote::of(&via, source);
+        let facts = check_request_from(request, via, &rules).map(|checked| {
+            let read = &checked.essentials;
+            Facts {
+                merge_key: if is_stateless { None } else { self.keys.merge(read) },
+                in_dialog: read.to.tag().is_some(),
+                is_loop: self.branches.is_loop(request, read, |via| self.is_our_via(via)),
+                onward: self.onward(request, &checked, &note),
+            }
         });
-        SourceNote::of(&via, source).write(request);
-        let facts = match facts {
+        note.write(request);
+        let mut facts = match facts {
             Err(refusal) => return self.refuse(source, request, &refusal),
             Ok(facts) => facts,
         };
@@ -73,7 +78,7 @@ impl Endpoint {
         if let Err(refusal) = check_proxy_require(request, &rules) {
             return self.refuse(source, request, &refusal);
         }
-        if let Some(onward) = &facts.onward
+        if let Some(onward) = facts.onward.take()
             && self.forward_in_dialog(source, request, onward)
         {
             return;
@@ -253,8 +258,9 @@ impl Endpoint {
             return;
         }
         let branch = read.via.branch().unwrap_or_default();
-        let key = self.keys.client(branch, read.cseq.method_text);
-        let Some(&handle) = self.by_key.get(&key) else {
+        // What was forwarded without state has no transaction to look for.
+        let key = (!is_stateless(branch)).then(|| self.keys.client(branch, read.cseq.method_text));
+        let Some(&handle) = key.and_then(|key| self.by_key.get(&key)) else {
             let way = self.way_back(response, branch);
             response.cut_to_content_length();
             return self.forward_response(response, way);
@@ -287,7 +293,7 @@ fn refusal(code: u16, text: &'static str) -> Refusal {
 }
 
 /// RFC 3261 §18.2.1 and RFC 3581 §4: the top Via is told where the request truly came from.
-struct SourceNote {
+pub(super) struct SourceNote {
     received: Option<IpAddr>,
     rport: Option<u16>,
 }
@@ -303,6 +309,11 @@ impl SourceNote {
             received: (!is_same_host || wants_port || claims).then_some(remote.ip()),
             rport: wants_port.then_some(remote.port()),
         }
+    }
+
+    /// What the Via says once it has been told.
+    pub(super) fn told_to<'a>(&self, below: Below<'a>) -> Below<'a> {
+        Below { received: self.received.or(below.received), rport: self.rport.or(below.rport), ..below }
     }
 
     fn write(&self, request: &mut Message) {

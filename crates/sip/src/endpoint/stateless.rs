@@ -4,46 +4,55 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::input::too_many_hops;
+use super::input::{SourceNote, too_many_hops};
 use super::machines::reply_flow;
 use super::{Endpoint, EndpointError};
 use crate::flow::{Flow, Source, Transport};
-use crate::header::Essentials;
 use crate::header::name::Name;
 use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
 use crate::proxy::Target;
-use crate::proxy::branch::{Kind, Marks};
+use crate::proxy::branch::{Below, BranchText, Kind, Marks};
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::status::Status;
 use crate::uri::{SipUri, Uri};
+use crate::validate::Checked;
 
-/// A Route that names us.
+/// Whose a Route is.
 enum OwnRoute {
-    /// With our signature for this dialog.
+    /// It names us, with our signature for this dialog.
     Signed(Ways),
-    /// Without one: someone was told to come by us.
+    /// It names us without one: someone was told to come by us.
     Bare,
+    /// Another's.
+    NotOurs,
 }
 
 /// What forwarding along a Route needs to know of the request as it came.
 pub(super) struct Onward {
-    loop_hash: u32,
-    unique: u64,
+    branch: BranchText,
     /// Who it is from, as a signed Route says it.
     sender: u32,
+    /// Its top Route, which is its first.
+    route: OwnRoute,
 }
 
 impl Endpoint {
-    pub(super) fn onward(&self, request: &Message, read: &Essentials<'_>) -> Onward {
-        let marks = Marks::from(read);
-        Onward {
-            loop_hash: self.branches.loop_hash(request, &marks),
-            unique: self.branches.stateless_unique(request, Some(read.via), &marks),
-            sender: self.signer.tag_hash(marks.from_tag),
+    /// For a request whose top Via is yet to be told where it came from.
+    pub(super) fn onward(&self, request: &Message, read: &Checked<'_>, note: &SourceNote) -> Option<Onward> {
+        let route = self.owner_of(read.route.as_ref()?, read.essentials.call_id);
+        if matches!(route, OwnRoute::NotOurs) {
+            return None;
         }
+        let marks = Marks::from(&read.essentials);
+        let below = note.told_to(Below::of(read.essentials.via));
+        Some(Onward {
+            branch: self.branches.make_stateless(request, &marks, Some(below)),
+            sender: self.signer.tag_hash(marks.from_tag),
+            route,
+        })
     }
 
     /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
@@ -52,25 +61,26 @@ impl Endpoint {
         &mut self,
         source: Source,
         request: &mut Message,
-        onward: &Onward,
+        onward: Onward,
     ) -> bool {
         let mut ways = None;
+        let mut route = onward.route;
         // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
-        while let Some(found) = self.own_route(request) {
-            if let OwnRoute::Signed(found) = found {
+        while !matches!(route, OwnRoute::NotOurs) {
+            if let OwnRoute::Signed(found) = route {
                 ways.get_or_insert(found);
             }
             request.pop_route();
+            route = self.own_route(request);
         }
         let Some(ways) = ways else { return false };
         // Most were refused before; what may be for us when it can go no further is not, inside someone's dialog.
-        if request.max_forwards() == Ok(Some(0)) {
+        if !request.decrement_max_forwards() {
             self.refuse(source, request, &too_many_hops());
             return true;
         }
-        request.decrement_max_forwards();
         let flow = self.next_hop(request, ways.way_of(onward.sender));
-        self.forward(request, onward.loop_hash, onward.unique, flow);
+        self.forward(request, &onward.branch, flow);
         true
     }
 
@@ -80,15 +90,13 @@ impl Endpoint {
         if !request.is_request() {
             return Err(EndpointError::Unusable);
         }
-        if request.max_forwards() == Ok(Some(0)) {
+        let below = request.via_top().ok().map(Below::of);
+        let branch = self.branches.make_stateless(request, &Marks::of(request), below);
+        let mut request = request.copy_to_forward();
+        if !request.decrement_max_forwards() {
             return Err(EndpointError::Unusable);
         }
-        let marks = Marks::of(request);
-        let loop_hash = self.branches.loop_hash(request, &marks);
-        let unique = self.branches.stateless_unique(request, request.via_top().ok(), &marks);
-        let mut request = request.copy_to_forward();
-        request.decrement_max_forwards();
-        self.forward(&mut request, loop_hash, unique, flow);
+        self.forward(&mut request, &branch, flow);
         Ok(())
     }
 
@@ -102,15 +110,14 @@ impl Endpoint {
         target: &Target,
         record_route: bool,
     ) -> Result<(), EndpointError> {
-        if request.max_forwards() == Ok(Some(0)) {
+        let via = request.via_top().map_err(|_| EndpointError::Unusable)?;
+        let marks = Marks::of(request);
+        let mut forwarded = request.copy_to_forward();
+        if !forwarded.decrement_max_forwards() {
             self.refuse(source, request, &too_many_hops());
             return Ok(());
         }
-        let read = request.essentials().map_err(|_| EndpointError::Unusable)?;
-        let marks = Marks::from(&read);
-        let mut forwarded = request.copy_to_forward();
         forwarded.set_uri(&target.uri)?;
-        forwarded.decrement_max_forwards();
         for (name, value) in &target.headers {
             forwarded.add(name, value)?;
         }
@@ -118,9 +125,7 @@ impl Endpoint {
             self.record_route(&mut forwarded, &marks, source.flow, target.flow)?;
         }
         // The branch is made from what came, so that an ACK, whose URI is replaced alike, gets the INVITE's.
-        let loop_hash = self.branches.loop_hash(request, &marks);
-        let unique = self.branches.stateless_unique(request, Some(read.via), &marks);
-        let branch = self.branches.make_with(loop_hash, Some(read.via), Kind::Stateless, unique);
+        let branch = self.branches.make_stateless(request, &marks, Some(Below::of(via)));
         forwarded.push_via(&self.via_value(&target.flow, &branch))?;
         self.statistics.forwarded += 1;
         self.transmit(target.flow, forwarded.into_bytes());
@@ -148,24 +153,29 @@ impl Endpoint {
         Ok(())
     }
 
-    fn forward(&mut self, request: &mut Message, loop_hash: u32, unique: u64, flow: Flow) {
-        let branch = self.branches.make_with(loop_hash, request.via_top().ok(), Kind::Stateless, unique);
-        if request.push_via(&self.via_value(&flow, &branch)).is_ok() {
+    fn forward(&mut self, request: &mut Message, branch: &BranchText, flow: Flow) {
+        if request.push_via(&self.via_value(&flow, branch)).is_ok() {
             self.statistics.forwarded += 1;
             self.transmit(flow, request.bytes().to_vec());
         }
     }
 
-    /// Whether the top Route is ours, and what it says if it is signed.
-    fn own_route(&self, request: &Message) -> Option<OwnRoute> {
-        let route = request.routes().next()?.ok()?;
-        let Ok(Uri::Sip(uri)) = route.uri() else { return None };
+    /// Whose the top Route is.
+    fn own_route(&self, request: &Message) -> OwnRoute {
+        let read = || {
+            let Uri::Sip(uri) = request.routes().next()?.ok()?.uri().ok()? else { return None };
+            Some(self.owner_of(&uri, request.call_id().ok()?))
+        };
+        read().unwrap_or(OwnRoute::NotOurs)
+    }
+
+    /// Whose a Route with this URI is, in the dialog of this Call-ID.
+    fn owner_of(&self, uri: &SipUri<'_>, call_id: &[u8]) -> OwnRoute {
         if !self.is_us(&uri.host, uri.port) {
-            return None;
+            return OwnRoute::NotOurs;
         }
-        let call_id = request.call_id().ok()?;
         let ways = uri.params.find(PARAM).and_then(|value| self.signer.read(value, call_id));
-        Some(ways.map_or(OwnRoute::Bare, OwnRoute::Signed))
+        ways.map_or(OwnRoute::Bare, OwnRoute::Signed)
     }
 
     /// Where a request inside a dialog goes: the next Route or the request-URI if it is an address, and otherwise

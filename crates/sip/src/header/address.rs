@@ -1,6 +1,6 @@
 //! Addresses in headers: `"Display" <sip:…>;tag=…` and the bare form (RFC 3261 §20.10, §25.1 name-addr, addr-spec).
 
-use crate::scan::{Params, Scan, is_space, number, trim};
+use crate::scan::{Params, Scan, any, is_space, number, trim};
 use crate::uri::{Uri, UriError};
 
 /// One From, To, Contact, Route, Record-Route, Refer-To … value.
@@ -37,7 +37,7 @@ impl<'a> Address<'a> {
             // A bracket behind a semicolon is in a parameter of a bare URI, which no grammar allows.
             display = trim(&value[..open]);
             scan.advance(open);
-            if display.iter().any(|byte| matches!(byte, b'"' | b';')) {
+            if any(display, |byte| matches!(byte, b'"' | b';')) {
                 return None;
             }
         }
@@ -50,11 +50,11 @@ impl<'a> Address<'a> {
         } else {
             scan.take_while(|byte| !is_space(byte) && byte != b';')
         };
-        if uri_text.is_empty() || uri_text.iter().any(|&byte| is_space(byte) || byte == b'"') {
+        if uri_text.is_empty() || any(uri_text, |byte| is_space(byte) || byte == b'"') {
             return None;
         }
         // RFC 3261 §20.10: a URI with a comma or a question mark must stand in brackets.
-        if !bracketed && uri_text.iter().any(|byte| matches!(byte, b',' | b'?')) {
+        if !bracketed && any(uri_text, |byte| matches!(byte, b',' | b'?')) {
             return None;
         }
         scan.space();

@@ -69,48 +69,34 @@ impl Branches {
     /// A branch for forwarding `request`, as it came: its top Via is the one below ours, and its URI is what would
     /// come again in a loop.
     pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> BranchText {
-        let loop_hash = self.loop_hash(request, &Marks::of(request));
-        self.make_with(loop_hash, request.via_top().ok(), kind, unique)
+        let loop_hash = with_routes(self.passage(request, &Marks::of(request)), request);
+        write(loop_hash, self.seal_of(request.via_top().ok().map(Below::of)), kind, unique)
     }
 
-    /// The same for a request whose Routes were taken away since it came; `loop_hash` was taken before.
-    pub(crate) fn make_with(
+    /// The branch of a request that is forwarded without state: the same for each retransmission, and the same for an
+    /// INVITE, its CANCEL and its ACK (RFC 3261 §16.11). It is made from the request as it came, but for what its top
+    /// Via was told since, which is in `below`.
+    pub(crate) fn make_stateless(
         &self,
-        loop_hash: u32,
-        below: Option<Via<'_>>,
-        kind: Kind,
-        unique: u64,
+        request: &Message,
+        marks: &Marks<'_>,
+        below: Option<Below<'_>>,
     ) -> BranchText {
-        let mut text = [0; LENGTH];
-        text[..7].copy_from_slice(MAGIC_COOKIE);
-        text[7] = kind as u8;
-        text[8..16].copy_from_slice(&hash_text(loop_hash));
-        text[16..32].copy_from_slice(&hex(unique));
-        let seal = self.seal(&text[..32], below);
-        text[32..].copy_from_slice(&hex(seal));
-        text
-    }
-
-    /// What makes the branch of a request that is forwarded without state: the same for each retransmission, and the
-    /// same for an INVITE, its CANCEL and its ACK (RFC 3261 §16.11).
-    pub(crate) fn stateless_unique(&self, request: &Message, via: Option<Via<'_>>, marks: &Marks<'_>) -> u64 {
-        Mac::new(self.hash)
-            .part(via.and_then(|via| via.branch()).unwrap_or_default())
-            .part(via.map(|via| via.sent_by).unwrap_or_default())
-            .part(marks.from_tag)
-            .part(marks.call_id)
-            .part(&marks.number)
-            .part(request.uri_text())
-            .finish()
+        let passage = self.passage(request, marks);
+        let unique = match &below {
+            Some(below) => passage.clone().part(below.branch).part(below.sent_by).finish(),
+            None => passage.clone().finish(),
+        };
+        write(with_routes(passage, request), self.seal_of(below), Kind::Stateless, unique)
     }
 
     /// Whether a branch is ours and was put on top of `below`, and what kind it is.
     pub(crate) fn read(&self, branch: &[u8], below: Option<Via<'_>>) -> Option<Kind> {
         let (text, seal) = split(branch)?;
-        if seal != hex(self.seal(text, below)) {
+        if *seal != hex(self.seal_of(below.map(Below::of)).part(text).finish()) {
             return None;
         }
-        Some(if text[7] == Kind::Stateless as u8 { Kind::Stateless } else { Kind::Transaction })
+        Some(kind_of(text))
     }
 
     /// Whether `request` has been here before with all that decides its way unchanged (§16.3 step 4, RFC 5393 §4.2:
@@ -137,31 +123,80 @@ impl Branches {
         false
     }
 
-    /// What decides the way of a request, as it came. Routes count (RFC 5393 §4.2): inside a dialog that comes by us
-    /// twice only they tell the first time from the second. Neither the method nor the To tag counts: an INVITE, its
-    /// CANCEL and its ACK share a branch.
-    pub(crate) fn loop_hash(&self, request: &Message, marks: &Marks<'_>) -> u32 {
-        let mac = Mac::new(self.hash)
+    fn loop_hash(&self, request: &Message, marks: &Marks<'_>) -> u32 {
+        with_routes(self.passage(request, marks), request)
+    }
+
+    /// What decides the way of a request, as it came, but for its Routes. Neither the method nor the To tag counts: an
+    /// INVITE, its CANCEL and its ACK share a branch.
+    fn passage(&self, request: &Message, marks: &Marks<'_>) -> Mac {
+        Mac::new(self.hash)
             .part(request.uri_text())
             .part(marks.from_tag)
             .part(marks.call_id)
-            .part(&marks.number);
-        let mac = request.lines(Name::Route).fold(mac, Mac::part);
-        u32::try_from(mac.finish() >> 32).unwrap_or(0)
+            .part(&marks.number)
     }
 
-    /// Over the meaning of the Via below, not its spelling: some peers write it anew.
-    fn seal(&self, text: &[u8], below: Option<Via<'_>>) -> u64 {
-        let mac = Mac::new(self.seal).part(text);
-        let Some(via) = below else { return mac.finish() };
-        let mac = mac.part(via.branch().unwrap_or_default()).part_in_any_case(via.sent_by);
-        let mac = match via.received() {
+    /// The seal's beginning: the meaning of the Via below, not its spelling, because some peers write it anew.
+    fn seal_of(&self, below: Option<Below<'_>>) -> Mac {
+        let mac = Mac::new(self.seal);
+        let Some(below) = below else { return mac };
+        let mac = mac.part(below.branch).part_in_any_case(below.sent_by);
+        let mac = match below.received {
             None => mac.part(&[]),
             Some(IpAddr::V4(ip)) => mac.part(&ip.octets()),
             Some(IpAddr::V6(ip)) => mac.part(&ip.octets()),
         };
-        mac.part(&via.rport().flatten().unwrap_or(0).to_be_bytes()).finish()
+        mac.part(&below.rport.unwrap_or(0).to_be_bytes())
     }
+}
+
+/// What is sealed of the Via below ours, as it leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Below<'a> {
+    pub(crate) branch: &'a [u8],
+    pub(crate) sent_by: &'a [u8],
+    pub(crate) received: Option<IpAddr>,
+    pub(crate) rport: Option<u16>,
+}
+
+impl<'a> Below<'a> {
+    pub(crate) fn of(via: Via<'a>) -> Below<'a> {
+        Below {
+            branch: via.branch().unwrap_or_default(),
+            sent_by: via.sent_by,
+            received: via.received(),
+            rport: via.rport().flatten(),
+        }
+    }
+}
+
+/// The loop hash. Routes count (RFC 5393 §4.2): inside a dialog that comes by us twice only they tell the first time
+/// from the second.
+fn with_routes(passage: Mac, request: &Message) -> u32 {
+    let mac = request.lines(Name::Route).fold(passage, Mac::part);
+    u32::try_from(mac.finish() >> 32).unwrap_or(0)
+}
+
+/// Puts a branch's parts together and seals them.
+fn write(loop_hash: u32, seal: Mac, kind: Kind, unique: u64) -> BranchText {
+    let mut text = [0; LENGTH];
+    text[..7].copy_from_slice(MAGIC_COOKIE);
+    text[7] = kind as u8;
+    text[8..16].copy_from_slice(&hash_text(loop_hash));
+    text[16..32].copy_from_slice(&hex(unique));
+    let seal = seal.part(&text[..32]).finish();
+    text[32..].copy_from_slice(&hex(seal));
+    text
+}
+
+/// Whether a branch, if it is ours, was made for a request that was forwarded without state.
+pub(crate) fn is_stateless(branch: &[u8]) -> bool {
+    split(branch).is_some_and(|(text, _)| kind_of(text) == Kind::Stateless)
+}
+
+fn kind_of(text: &[u8]) -> Kind {
+    if text.get(7) == Some(&(Kind::Stateless as u8)) { Kind::Stateless } else { Kind::Transaction }
 }
 
 /// Eight hexadecimal digits.
@@ -170,9 +205,10 @@ fn hash_text(hash: u32) -> [u8; 8] {
     std::array::from_fn(|at| digits[8 + at])
 }
 
-fn split(branch: &[u8]) -> Option<(&[u8], &[u8])> {
+/// What is sealed, and the seal, of a branch that looks like ours.
+fn split(branch: &[u8]) -> Option<(&[u8], &[u8; 16])> {
     let is_ours = branch.len() == LENGTH && branch.starts_with(MAGIC_COOKIE);
-    is_ours.then(|| branch.split_at(LENGTH - 16))
+    branch.split_last_chunk().filter(|_| is_ours)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) fn check(bytes: &[u8]) {
             0 => drop(edited.push_via(b"SIP/2.0/UDP edge;branch=z9hG4bKx")),
             1 => drop(edited.push_record_route(b"<sip:edge;lr>")),
             2 => drop(edited.push_route(b"<sip:next;lr>")),
-            3 => edited.decrement_max_forwards(),
+            3 => _ = edited.decrement_max_forwards(),
             4 => drop(edited.set_uri(b"sip:somewhere@else")),
             5 => drop(edited.add("X-New", b"value")),
             6 => drop(edited.set(Name::Contact, b"<sip:us>")),
