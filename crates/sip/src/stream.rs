@@ -6,8 +6,9 @@
 
 use memchr::memchr;
 
-use crate::header::name::TOKEN;
-use crate::limits::STREAM_BYTES_MAX;
+use crate::header::name::{Name, TOKEN};
+use crate::limits::{HEADERS_MAX, STREAM_BYTES_MAX};
+use crate::lines::has_bare_cr_in;
 use crate::message::Message;
 use crate::work;
 
@@ -32,6 +33,9 @@ pub enum StreamError {
     TooLong,
     /// Content-Length is no number, too large, or stands twice.
     ContentLength,
+    /// There are too many headers, or a line that is no header, or a CR that ends no line: the length that this peer
+    /// means may stand where we do not see it.
+    Headers,
 }
 
 impl std::fmt::Display for StreamError {
@@ -40,6 +44,7 @@ impl std::fmt::Display for StreamError {
             StreamError::NotSip => "the peer does not speak SIP",
             StreamError::TooLong => "a message is longer than it may be",
             StreamError::ContentLength => "Content-Length cannot be used",
+            StreamError::Headers => "the headers may hide a message's length",
         })
     }
 }
@@ -192,7 +197,14 @@ impl Framer {
         if body - self.start > STREAM_BYTES_MAX {
             return Err(StreamError::TooLong);
         }
-        self.headers.read(&self.buffer[self.start..body]).map_err(|_| StreamError::NotSip)?;
+        let head = &self.buffer[self.start..body];
+        self.headers.read(head).map_err(|_| StreamError::NotSip)?;
+        // What the index did not take, or another parser may read as a line of its own, can be the length: a body that
+        // is framed without it would be taken for messages.
+        work::visited(head.len());
+        if hides_headers(&self.headers) || has_bare_cr_in(head) {
+            return Err(StreamError::Headers);
+        }
         // RFC 3261 §18.3: on a stream the header has to be there. If it is not, there is no body: then what follows
         // must be a message, or the connection is closed.
         let length = self.headers.content_length().map_err(|_| StreamError::ContentLength)?.unwrap_or(0);
@@ -203,6 +215,13 @@ impl Framer {
         self.end = Some(end);
         Ok(())
     }
+}
+
+/// Whether lines of the head are missing in the index, or could not be read. The first flaw may be another one, so it
+/// is not enough to ask for these two; a flawed message that has just as many headers as fit is lost by that.
+fn hides_headers(headers: &Message) -> bool {
+    let is_full = headers.index.lines.len() == HEADERS_MAX && headers.flaw().is_some();
+    is_full || headers.lines(Name::Malformed).next().is_some()
 }
 
 enum Found {
@@ -273,6 +292,43 @@ mod tests {
         assert_eq!(frames(&endless.chunks(1000).collect::<Vec<_>>()), ["TooLong"]);
         let exact = format!("OPTIONS sip:a@b SIP/2.0\r\nl: 65500\r\n\r\n{}", "x".repeat(65500));
         assert_eq!(frames(&[exact.as_bytes()]), ["TooLong"]);
+    }
+
+    /// Whatever hides a Content-Length of ours from us, or one of theirs from the next parser, ends the connection: the
+    /// body would be the next message.
+    #[test]
+    fn no_body_is_taken_for_a_message() {
+        let smuggled = "REGISTER sip:victim SIP/2.0\r\n\r\n";
+        let length = smuggled.len();
+        let many = "X: y\r\n".repeat(HEADERS_MAX);
+        for start in [
+            "OPTIONS sip:a@b SIP/2.0",
+            "OPTIONS sip:a@b SIP/3.0",
+            "OPTIONS <sip:a@b> SIP/2.0",
+            "SIP/2.0 200 OK",
+        ] {
+            for head in [
+                format!("{many}l: {length}"),
+                format!("X: a\rl: {length}"),
+                format!("X: a\rContent-Length: {length}"),
+                format!("l: 0\r\nX: a\r\rl: {length}"),
+                format!("Content-Length\x0b: {length}"),
+                format!("Content-Length\0: {length}"),
+                format!("Content-Length {length}"),
+                format!(": {length}"),
+                format!(" l: {length}"),
+                format!("\u{e9}: y\r\nContent Length: {length}"),
+            ] {
+                let bytes = format!("{start}\r\n{head}\r\n\r\n{smuggled}");
+                check_every_split(bytes.as_bytes(), &["Headers"]);
+            }
+        }
+        // As many as fit hide nothing, and neither does white space before the colon or a fold.
+        let most = "X: y\r\n".repeat(HEADERS_MAX - 1);
+        for head in [format!("{most}l: 3"), "Content-Length : 3".to_owned(), "l:\r\n 3".to_owned()] {
+            let bytes = format!("OPTIONS sip:a@b SIP/2.0\r\n{head}\r\n\r\nabc");
+            check_every_split(&bytes.as_bytes().repeat(2), &[&bytes, &bytes]);
+        }
     }
 
     #[test]
