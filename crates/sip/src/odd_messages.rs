@@ -14,7 +14,8 @@ use crate::keyed::Keys;
 use crate::message::Message;
 use crate::method::{Method, MethodSet};
 use crate::number::Number;
-use crate::stream::{Frame, Framer, StreamError};
+use crate::stream::Framer;
+use crate::stream::tests::frames;
 use crate::time::Instant;
 use crate::uri::Uri;
 use crate::work;
@@ -294,24 +295,6 @@ fn twenty_thousand_malformed_messages() {
         judge.worst.0,
         String::from_utf8_lossy(&judge.worst.1)
     );
-}
-
-/// What a stream brings in these pieces, and how it ends.
-fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option<StreamError>) {
-    let mut framer = Framer::default();
-    let mut frames = Vec::new();
-    for piece in pieces {
-        framer.push(piece);
-        loop {
-            match framer.next_frame() {
-                Ok(None) => break,
-                Ok(Some(Frame::Ping)) => frames.push(Vec::new()),
-                Ok(Some(Frame::Message(message))) => frames.push(message.to_vec()),
-                Err(error) => return (frames, Some(error)),
-            }
-        }
-    }
-    (frames, None)
 }
 
 /// On a stream it makes no difference where a message is cut: once at each byte of the good ones; the others in pieces

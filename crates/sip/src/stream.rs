@@ -230,39 +230,43 @@ enum Found {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// Everything that comes out, as text.
-    fn frames(pieces: &[&[u8]]) -> Vec<String> {
+    /// What a stream brings in these pieces, a ping as an empty message, and how it ends.
+    pub(crate) fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option<StreamError>) {
         let mut framer = Framer::default();
-        let mut all = Vec::new();
+        let mut frames = Vec::new();
         for piece in pieces {
             framer.push(piece);
             loop {
                 match framer.next_frame() {
                     Ok(None) => break,
-                    Ok(Some(Frame::Ping)) => all.push("ping".to_owned()),
-                    Ok(Some(Frame::Message(message))) => {
-                        all.push(String::from_utf8_lossy(message).into_owned());
-                    }
-                    Err(error) => {
-                        all.push(format!("{error:?}"));
-                        return all;
-                    }
+                    Ok(Some(Frame::Ping)) => frames.push(Vec::new()),
+                    Ok(Some(Frame::Message(message))) => frames.push(message.to_vec()),
+                    Err(error) => return (frames, Some(error)),
                 }
             }
         }
-        all
+        (frames, None)
+    }
+
+    /// The same as text.
+    fn texts(pieces: &[&[u8]]) -> Vec<String> {
+        let (frames, error) = frames(pieces.iter().copied());
+        let text = |frame: Vec<u8>| String::from_utf8_lossy(&frame).into_owned();
+        let texts = frames.into_iter().map(text);
+        let texts = texts.map(|text| if text.is_empty() { "ping".to_owned() } else { text });
+        texts.chain(error.map(|error| format!("{error:?}"))).collect()
     }
 
     fn check_every_split(bytes: &[u8], expected: &[&str]) {
-        assert_eq!(frames(&[bytes]), expected);
+        assert_eq!(texts(&[bytes]), expected);
         for at in 0..=bytes.len() {
-            assert_eq!(frames(&[&bytes[..at], &bytes[at..]]), expected, "split at {at}");
+            assert_eq!(texts(&[&bytes[..at], &bytes[at..]]), expected, "split at {at}");
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(frames(&single), expected);
+        assert_eq!(texts(&single), expected);
     }
 
     const ONE: &str = "OPTIONS sip:a@b SIP/2.0\r\nl: 3\r\n\r\nabc";
@@ -277,7 +281,7 @@ mod tests {
     #[test]
     fn a_hundred_pipelined() {
         let bytes = ONE.repeat(100);
-        assert_eq!(frames(&[bytes.as_bytes()]).len(), 100);
+        assert_eq!(texts(&[bytes.as_bytes()]).len(), 100);
     }
 
     #[test]
@@ -289,9 +293,9 @@ mod tests {
             check_every_split(bytes.as_bytes(), &["ContentLength"]);
         }
         let endless = [b"OPTIONS sip:a@b SIP/2.0\r\n".as_slice(), &b"X: y\r\n".repeat(20_000)].concat();
-        assert_eq!(frames(&endless.chunks(1000).collect::<Vec<_>>()), ["TooLong"]);
+        assert_eq!(texts(&endless.chunks(1000).collect::<Vec<_>>()), ["TooLong"]);
         let exact = format!("OPTIONS sip:a@b SIP/2.0\r\nl: 65500\r\n\r\n{}", "x".repeat(65500));
-        assert_eq!(frames(&[exact.as_bytes()]), ["TooLong"]);
+        assert_eq!(texts(&[exact.as_bytes()]), ["TooLong"]);
     }
 
     /// Whatever hides a Content-Length of ours from us, or one of theirs from the next parser, ends the connection: the
@@ -336,7 +340,7 @@ mod tests {
         let message =
             [b"OPTIONS sip:a@b SIP/2.0\r\n".as_slice(), &b"X: y\r\n".repeat(200), b"l: 0\r\n\r\n"].concat();
         work::take();
-        frames(&message.chunks(1).collect::<Vec<_>>());
+        texts(&message.chunks(1).collect::<Vec<_>>());
         let visited = work::take();
         assert!(visited <= 8 * message.len(), "{visited} for {}", message.len());
     }

@@ -6,7 +6,7 @@ mod digest;
 mod endpoint;
 mod header_lists;
 mod message;
-mod stream;
+pub(crate) mod stream;
 mod uri;
 mod user_agent;
 

@@ -1,12 +1,14 @@
 //! RFC 4475 and RFC 5118: every message, with what we do with it and, where the RFC leaves a choice, why.
 
 use std::collections::BTreeSet;
+use std::iter::once;
 use std::path::{Path, PathBuf};
 
 use sip::endpoint::{Config, Endpoint, Event, Listener, Output};
-use sip::stream::{Frame, Framer};
 use sip::uri::{Host, Uri};
 use sip::{Flow, Instant, Keys, Message, Method, MethodSet, Name, Source, Transport, validate};
+
+use crate::properties::stream::frames;
 
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,7 +246,7 @@ fn the_archives_bytes_are_untouched() {
 fn odd_display_names_are_taken_when_the_headers_end() {
     let whole = [message("rfc4475/baddn"), b"\r\n".to_vec()].concat();
     assert_eq!(judge(&mut endpoint(), Transport::Udp, &whole), Taken);
-    assert_eq!(frames(&[&whole]), [Some(whole.clone())]);
+    assert_eq!(frames(once(&whole[..])), [Some(whole.clone())]);
     assert_eq!(Message::parse(&whole).unwrap().from().unwrap().display, b"Bell, Alexander");
 }
 
@@ -257,36 +259,15 @@ fn with_their_true_lengths_all_session_descriptions_pass() {
         let body = mended.body().to_vec();
         mended.set_body(&body);
         assert_eq!(judge(&mut endpoint(), Transport::Udp, mended.bytes()), Taken, "{name}");
-        assert_eq!(frames(&[mended.bytes()]), [Some(mended.bytes().to_vec())], "{name}");
+        assert_eq!(frames(once(mended.bytes())), [Some(mended.bytes().to_vec())], "{name}");
     }
-}
-
-/// What comes out of a stream; `None` is a closed connection.
-fn frames(pieces: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
-    let mut framer = Framer::default();
-    let mut frames = Vec::new();
-    for piece in pieces {
-        framer.push(piece);
-        loop {
-            match framer.next_frame() {
-                Ok(None) => break,
-                Ok(Some(Frame::Ping)) => {}
-                Ok(Some(Frame::Message(message))) => frames.push(Some(message.to_vec())),
-                Err(_) => {
-                    frames.push(None);
-                    return frames;
-                }
-            }
-        }
-    }
-    frames
 }
 
 #[test]
 fn a_stream_split_at_each_byte_says_the_same() {
     for &(name, over_udp, _) in VERDICTS {
         let bytes = message(name);
-        let whole = frames(&[&bytes]);
+        let whole = frames(once(&bytes[..]));
         let mut endpoint = endpoint();
         let verdicts: Vec<Verdict> = whole
             .iter()
@@ -296,10 +277,9 @@ fn a_stream_split_at_each_byte_says_the_same() {
         let expected = expected.map_or(vec![over_udp], |(_, verdicts)| verdicts.to_vec());
         assert_eq!(verdicts, expected, "{name}");
         for at in 0..=bytes.len() {
-            assert!(frames(&[&bytes[..at], &bytes[at..]]) == whole, "{name} split at {at}");
+            assert!(frames([&bytes[..at], &bytes[at..]].into_iter()) == whole, "{name} split at {at}");
         }
-        let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert!(frames(&single) == whole, "{name} byte by byte");
+        assert!(frames(bytes.chunks(1)) == whole, "{name} byte by byte");
     }
 }
 

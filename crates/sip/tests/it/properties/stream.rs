@@ -9,8 +9,8 @@ pub(crate) fn check(bytes: &[u8]) {
     assert_eq!(whole, split);
 }
 
-/// A ping is an empty frame; `None` is the end of the connection.
-fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Vec<u8>>> {
+/// What a stream brings in these pieces: a ping is an empty frame, `None` the end of the connection.
+pub(crate) fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Vec<u8>>> {
     let mut framer = Framer::default();
     let mut frames = Vec::new();
     for piece in pieces {
