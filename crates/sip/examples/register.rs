@@ -15,7 +15,7 @@ use sip::digest::{Credentials, Secret};
 use sip::endpoint::{Config, Endpoint, Event, Listener, Output};
 use sip::limits::MESSAGE_BYTES_MAX;
 use sip::user_agent::register::{Registration, RegistrationConfig, RegistrationHealth};
-use sip::{Flow, Instant, Keys, Source, Transport};
+use sip::{Flow, Instant, Keys, Source, Status, Transport};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -71,6 +71,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 Output::Event(Event::Response { response, .. }) => {
                     println!("{:>8?} {}", now(), String::from_utf8_lossy(response.start_line()));
+                    if !response.status().is_some_and(Status::is_final) {
+                        continue;
+                    }
                     if let Some(again) = registration.handle_response(now(), &response, 0) {
                         endpoint.request(now(), again, flow)?;
                         continue;

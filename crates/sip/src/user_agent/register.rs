@@ -2,7 +2,12 @@
 //!
 //! A value that is asked what to send and told what came back; whoever owns it sends. It refreshes at half the time
 //! that was granted, asks for more time when 423 says so, answers one challenge per request, and comes back ever
-//! more slowly while it fails. What is random is handed in.
+//! more slowly while it fails. Whatever a registrar answers, it is sent a handful of requests and then none for
+//! [`PAUSE_MIN`]. What is random is handed in.
+//!
+//! A registration holds when all our contacts hold: the one that ends first says when to refresh. A registrar that
+//! lists bindings must list each of ours (RFC 3261 §10.3 step 8); if one is missing that is a failure, and all are
+//! registered again after its pause. One that lists nothing at all is believed.
 
 use std::time::Duration;
 
@@ -20,7 +25,10 @@ use crate::uri::Uri;
 pub const EXPIRES_MAX_S: u32 = 24 * 60 * 60;
 
 /// The first pause after a failure; it doubles up to [`BACKOFF_MAX`].
-pub const BACKOFF_MIN: Duration = Duration::from_secs(5);
+pub const BACKOFF_MIN: Duration = PAUSE_MIN;
+
+/// The shortest pause before a refresh. A registrar that grants less than this makes a registration with gaps.
+pub const PAUSE_MIN: Duration = Duration::from_secs(5);
 
 /// The longest pause between attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -52,7 +60,8 @@ pub enum RegistrationHealth {
     },
     /// The last attempt failed.
     Failed {
-        /// What the registrar said; none when it said nothing.
+        /// What the registrar said; none when it said nothing. A 2xx that grants no time, or that lists bindings
+        /// and leaves one of ours out, is a failure too.
         status: Option<Status>,
         /// The next attempt.
         retry_at: Instant,
@@ -70,9 +79,12 @@ pub struct Registration {
     number: u32,
     expires_s: u32,
     next_at: Option<Instant>,
-    in_flight: bool,
+    /// What the request that is under way asks for.
+    in_flight: Option<u32>,
     is_ending: bool,
     failures: u32,
+    /// Whether the request that is under way was asked again for more time.
+    has_lengthened: bool,
     /// Challenges answered for the request that is under way.
     answers: u32,
     /// The challenge that our credentials answer, and how often they did.
@@ -91,9 +103,10 @@ impl Registration {
             number: 0,
             expires_s,
             next_at: Some(now),
-            in_flight: false,
+            in_flight: None,
             is_ending: false,
             failures: 0,
+            has_lengthened: false,
             answers: 0,
             challenge: None,
             health: RegistrationHealth::Unknown,
@@ -107,19 +120,21 @@ impl Registration {
 
     /// When to call [`Registration::poll`] next.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.in_flight { None } else { self.next_at }
+        if self.in_flight.is_some() { None } else { self.next_at }
     }
 
     /// The request to send now, if one is due.
     pub fn poll(&mut self, now: Instant) -> Result<Option<Message>, UnsafeText> {
-        if self.in_flight || self.next_at.is_none_or(|at| at > now) {
+        if self.in_flight.is_some() || self.next_at.is_none_or(|at| at > now) {
             return Ok(None);
         }
         self.answers = 0;
+        self.has_lengthened = false;
         self.build().map(Some)
     }
 
-    /// Takes the registration back: the next [`Registration::poll`] asks for no time at all.
+    /// Takes the registration back: the next [`Registration::poll`] asks for no time at all. If a request is under
+    /// way, that is once it has been answered.
     pub fn end(&mut self, now: Instant) {
         self.is_ending = true;
         self.next_at = Some(now);
@@ -127,15 +142,15 @@ impl Registration {
 
     /// Notes the answer; gives the request to send at once, if there is one (credentials, or more time).
     ///
-    /// `chance` is a random number; it spreads refreshes so that a thousand registrations do not come together.
+    /// Provisional responses, and answers to anything but the request that is under way, change nothing: all may be
+    /// handed in as they come. `chance` is a random number; it spreads refreshes so that a thousand registrations do
+    /// not come together.
     pub fn handle_response(&mut self, now: Instant, response: &Message, chance: u32) -> Option<Message> {
         let status = response.status().filter(|status| status.is_final())?;
-        self.in_flight = false;
+        response.cseq().ok().filter(|cseq| cseq.number == self.number)?;
+        let asked_s = self.in_flight.take()?;
         match status.code() {
-            200..=299 => {
-                self.succeeded(now, response, chance);
-                None
-            }
+            200..=299 => self.succeeded(now, status, response, asked_s, chance),
             401 | 407 => {
                 // Once, and once more if only the nonce was too old.
                 let may_answer = self.answers == 0 || (self.answers == 1 && digest::is_stale(response));
@@ -145,30 +160,34 @@ impl Registration {
                     return self.build().ok();
                 }
                 self.challenge = None;
-                self.failed(now, Some(status), None, chance);
-                None
+                self.failed(now, Some(status), None, asked_s, chance);
             }
             423 => {
                 let wanted = response.min_expires().ok().flatten().unwrap_or(0);
-                if wanted > self.expires_s && wanted <= EXPIRES_MAX_S && !self.is_ending {
+                let is_more = wanted > self.expires_s && wanted <= EXPIRES_MAX_S && !self.is_ending;
+                if is_more {
                     self.expires_s = wanted;
+                }
+                // Once; a registrar that always wants a little more is asked again as after any failure.
+                if is_more && !self.has_lengthened {
+                    self.has_lengthened = true;
                     return self.build().ok();
                 }
-                self.failed(now, Some(status), None, chance);
-                None
+                self.failed(now, Some(status), None, asked_s, chance);
             }
             _ => {
                 let wait = response.retry_after().ok().flatten();
-                self.failed(now, Some(status), wait, chance);
-                None
+                self.failed(now, Some(status), wait, asked_s, chance);
             }
         }
+        None
     }
 
-    /// Notes that no answer came, or that nothing could be sent.
+    /// Notes that no answer came to the request that is under way, or that it could not be sent.
     pub fn handle_loss(&mut self, now: Instant, chance: u32) {
-        self.in_flight = false;
-        self.failed(now, None, None, chance);
+        if let Some(asked_s) = self.in_flight.take() {
+            self.failed(now, None, None, asked_s, chance);
+        }
     }
 
     fn answers_challenge(&self, response: &Message) -> bool {
@@ -200,45 +219,61 @@ impl Registration {
             }
         }
         let request = builder.build()?;
-        self.in_flight = true;
+        self.in_flight = Some(expires);
         Ok(request)
     }
 
-    fn succeeded(&mut self, now: Instant, response: &Message, chance: u32) {
-        self.failures = 0;
-        if self.is_ending {
+    fn succeeded(&mut self, now: Instant, status: Status, response: &Message, asked_s: u32, chance: u32) {
+        if asked_s == 0 {
+            self.failures = 0;
             self.next_at = None;
             self.health = RegistrationHealth::Ended;
             return;
         }
-        let granted = self.granted_s(response).clamp(1, EXPIRES_MAX_S);
-        let granted = Duration::from_secs(u64::from(granted));
+        let Some(granted) = self.granted_s(response, asked_s).filter(|&seconds| seconds > 0) else {
+            return self.failed(now, Some(status), None, asked_s, chance);
+        };
+        self.failures = 0;
+        let granted = Duration::from_secs(u64::from(granted.min(EXPIRES_MAX_S)));
         // Half the time, and up to a tenth of that earlier.
         let half = granted / 2;
         let early = half / 10 * (chance % 1000) / 1000;
-        self.next_at = Some(now + half.saturating_sub(early));
+        let pause = half.saturating_sub(early).max(PAUSE_MIN);
+        // Someone who wants it taken back has waited for this answer.
+        self.next_at = Some(if self.is_ending { now } else { now + pause });
         self.health = RegistrationHealth::Registered { until: now + granted };
     }
 
-    /// What the registrar granted the first of our contacts that it names (RFC 3261 §10.2.4).
-    fn granted_s(&self, response: &Message) -> u32 {
-        let ours: Vec<Uri<'_>> =
-            self.config.contacts.iter().filter_map(|contact| Uri::parse(contact.as_bytes()).ok()).collect();
-        response
-            .contacts()
-            .take(CONTACTS_MAX)
-            .filter_map(Result::ok)
-            .find(|contact| contact.uri().is_ok_and(|uri| ours.iter().any(|our| our.is_equivalent(&uri))))
-            .and_then(|contact| contact.expires())
-            .or_else(|| response.expires().ok().flatten())
-            .unwrap_or(self.expires_s)
+    /// What the registrar granted all our contacts (RFC 3261 §10.2.4): each its own time, else that of the whole
+    /// answer. `None` if it lists bindings and one of ours is not among them.
+    fn granted_s(&self, response: &Message, asked_s: u32) -> Option<u32> {
+        let all = response.expires().ok().flatten().unwrap_or(asked_s);
+        if response.contacts().next().is_none() {
+            return Some(all);
+        }
+        let ours = self.config.contacts.iter().filter_map(|contact| Uri::parse(contact.as_bytes()).ok());
+        ours.map(|our| {
+            let mut listed = response.contacts().take(CONTACTS_MAX).filter_map(Result::ok);
+            let found = listed.find(|contact| contact.uri().is_ok_and(|uri| our.is_equivalent(&uri)))?;
+            Some(found.expires().unwrap_or(all))
+        })
+        .try_fold(u32::MAX, |least, granted| Some(least.min(granted?)))
     }
 
-    fn failed(&mut self, now: Instant, status: Option<Status>, wait_s: Option<u32>, chance: u32) {
+    fn failed(
+        &mut self,
+        now: Instant,
+        status: Option<Status>,
+        wait_s: Option<u32>,
+        asked_s: u32,
+        chance: u32,
+    ) {
         let doubled = BACKOFF_MIN * 2u32.saturating_pow(self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
         let asked = Duration::from_secs(u64::from(wait_s.unwrap_or(0)));
-        let pause = doubled.max(asked).min(BACKOFF_MAX);
+        // Taking it back was not tried yet: that waits no longer than the registrar wants it to.
+        let is_owed = self.is_ending && asked_s > 0;
+        let pause = if is_owed { asked } else { doubled.max(asked) }.min(BACKOFF_MAX);
         // Up to a fifth later, so that those who failed together do not come back together.
         let pause = pause + pause / 5 * (chance % 1000) / 1000;
         let retry_at = now + pause;
@@ -291,7 +326,10 @@ mod tests {
         let first = it.poll(Instant::ZERO).unwrap().unwrap();
         assert_eq!(it.poll(Instant::ZERO).unwrap(), None, "one at a time");
         assert_eq!(first.contacts().count(), 2);
-        let contact = ("Contact", "<sip:other@h>;expires=9, <sip:ME@h>, <sip:me@192.0.2.1:5060>;expires=120");
+        let contact = (
+            "Contact",
+            "<sip:other@h>;expires=9, <sip:ME@h>, <sip:me@192.0.2.1:5060>;expires=300, <sip:me@192.0.2.2:5060>;expires=120",
+        );
         assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 200, &[contact]), 0), None);
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
         assert_eq!(
@@ -306,6 +344,11 @@ mod tests {
             "a tenth earlier: {:?}",
             it.deadline()
         );
+        // One has a time of its own, the other the answer's.
+        let third = it.poll(at(152)).unwrap().unwrap();
+        let contact = ("Contact", "<sip:me@192.0.2.2:5060>;expires=90, <sip:me@192.0.2.1:5060>");
+        it.handle_response(at(152), &answer(&third, 200, &[contact, ("Expires", "40")]), 0);
+        assert_eq!(it.health(), RegistrationHealth::Registered { until: at(192) });
     }
 
     #[test]
@@ -350,6 +393,7 @@ mod tests {
         let brief = answer(&first, 423, &[("Min-Expires", "1800")]);
         let second = it.handle_response(Instant::ZERO, &brief, 0).unwrap();
         assert_eq!(second.expires().unwrap(), Some(1800));
+        let brief = answer(&second, 423, &[("Min-Expires", "1800")]);
         assert_eq!(it.handle_response(Instant::ZERO, &brief, 0), None, "it has what it asked for");
         let mut now = Instant::ZERO;
         let mut pauses = Vec::new();
@@ -361,8 +405,8 @@ mod tests {
             it.handle_loss(now, 0);
         }
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
-        it.poll(it.deadline().unwrap()).unwrap().unwrap();
-        let busy = answer(&first, 503, &[("Retry-After", "99999999")]);
+        let last = it.poll(it.deadline().unwrap()).unwrap().unwrap();
+        let busy = answer(&last, 503, &[("Retry-After", "99999999")]);
         it.handle_response(now, &busy, 0);
         assert_eq!(it.deadline().unwrap() - now, BACKOFF_MAX, "nobody sends us away for ever");
     }
@@ -374,6 +418,85 @@ mod tests {
         it.handle_response(Instant::ZERO, &answer(&first, 200, &[]), 0);
         it.end(Instant::ZERO);
         let last = it.poll(Instant::ZERO).unwrap().unwrap();
+        assert_eq!(last.expires().unwrap(), Some(0));
+        it.handle_response(Instant::ZERO, &answer(&last, 200, &[]), 0);
+        assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Ended, None));
+    }
+
+    /// A registrar that never has enough, and one that gives nothing, are asked ever more slowly.
+    #[test]
+    fn nobody_makes_it_send_without_pause() {
+        let check = |what: &str, response: &dyn Fn(&Message) -> Message, most: usize| {
+            let mut it = registration();
+            let mut sent = 0;
+            while let Some(at) = it.deadline().filter(|at| *at < Instant::ZERO + Duration::from_secs(600)) {
+                let mut next = it.poll(at).unwrap();
+                while let Some(request) = next {
+                    sent += 1;
+                    assert!(sent <= most, "{what}: {sent} requests");
+                    next = it.handle_response(at, &response(&request), 0);
+                }
+                assert!(it.deadline().unwrap() >= at + PAUSE_MIN, "{what}: {:?}", it.deadline());
+            }
+        };
+        let briefly = |request: &Message| {
+            let more = request.expires().unwrap().unwrap() + 1;
+            answer(request, 423, &[("Min-Expires", &more.to_string())])
+        };
+        check("a little more", &briefly, 16);
+        check("no time", &|request| answer(request, 200, &[("Expires", "0")]), 8);
+        check("a second", &|request| answer(request, 200, &[("Expires", "1")]), 120);
+    }
+
+    #[test]
+    fn one_of_our_contacts_that_is_not_listed_is_a_failure() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let contact = ("Contact", "<sip:me@192.0.2.1:5060>;expires=300");
+        it.handle_response(Instant::ZERO, &answer(&first, 200, &[contact]), 0);
+        let retry_at = Instant::ZERO + BACKOFF_MIN;
+        assert_eq!(it.health(), RegistrationHealth::Failed { status: Some(Status::OK), retry_at });
+        assert_eq!(it.deadline(), Some(retry_at));
+    }
+
+    #[test]
+    fn what_is_no_answer_to_the_request_under_way_changes_nothing() {
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, 100, &[]), 0), None);
+        assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Unknown, None), "still under way");
+        let second = it.handle_response(Instant::ZERO, &answer(&first, 401, &[CHALLENGE]), 0).unwrap();
+        it.handle_response(Instant::ZERO, &answer(&first, 403, &[]), 0);
+        assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Unknown, None), "that was answered");
+        it.handle_response(Instant::ZERO, &answer(&second, 200, &[]), 0);
+        let good = (it.health(), it.deadline());
+        assert!(matches!(good.0, RegistrationHealth::Registered { .. }));
+        it.handle_response(Instant::ZERO, &answer(&second, 403, &[]), 0);
+        it.handle_loss(Instant::ZERO, 0);
+        assert_eq!((it.health(), it.deadline()), good, "nothing was under way");
+    }
+
+    /// The REGISTER that asks for time does not take anything back.
+    #[test]
+    fn an_end_while_a_request_is_under_way_follows_it() {
+        for code in [200, 403, 423, 503] {
+            let mut it = registration();
+            let first = it.poll(Instant::ZERO).unwrap().unwrap();
+            it.end(Instant::ZERO);
+            assert_eq!(it.poll(Instant::ZERO).unwrap(), None, "one at a time");
+            let headers = [("Min-Expires", "1800")];
+            assert_eq!(it.handle_response(Instant::ZERO, &answer(&first, code, &headers), 0), None);
+            assert_ne!(it.health(), RegistrationHealth::Ended, "{code}");
+            let last = it.poll(Instant::ZERO).unwrap().expect("it is owed at once");
+            assert_eq!(last.expires().unwrap(), Some(0));
+            it.handle_response(Instant::ZERO, &answer(&last, 200, &[]), 0);
+            assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Ended, None));
+        }
+        // A challenge is answered by what is wanted now.
+        let mut it = registration();
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        it.end(Instant::ZERO);
+        let last = it.handle_response(Instant::ZERO, &answer(&first, 401, &[CHALLENGE]), 0).unwrap();
         assert_eq!(last.expires().unwrap(), Some(0));
         it.handle_response(Instant::ZERO, &answer(&last, 200, &[]), 0);
         assert_eq!((it.health(), it.deadline()), (RegistrationHealth::Ended, None));

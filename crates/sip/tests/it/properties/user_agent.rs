@@ -6,7 +6,7 @@ use std::time::Duration;
 use sip::digest::{Credentials, Secret};
 use sip::endpoint::{Config, Listener};
 use sip::user_agent::ping::{Ping, PingConfig};
-use sip::user_agent::register::{Registration, RegistrationConfig};
+use sip::user_agent::register::{PAUSE_MIN, Registration, RegistrationConfig};
 use sip::user_agent::{CallEvent, CallId, CallOutput, Invitation, UserAgent};
 use sip::{Flow, Instant, Keys, Message, Method, RequestBuilder, ResponseBuilder, Source, Status, Transport};
 
@@ -90,14 +90,33 @@ impl World {
         let now = self.now;
         if let Ok(Some(request)) = self.registration.poll(now) {
             let mut next = Some(request);
-            for _ in 0..4 {
-                next = next
-                    .as_ref()
-                    .and_then(answer_to)
-                    .and_then(|response| self.registration.handle_response(now, &response, u32::from(value)));
+            let mut asked = 0;
+            while let Some(request) = next {
+                asked += 1;
+                assert!(asked <= 4, "a registrar's answers end");
+                // Each answer is another one, and the registrar looks at what it is asked.
+                let kind = rest.get(asked).copied().unwrap_or(value) % 8;
+                let more = request.expires().ok().flatten().unwrap_or(0).saturating_add(1).to_string();
+                let response = match kind {
+                    0 => registrar_answer(&request, 423, "Min-Expires", more.as_bytes()),
+                    1 => registrar_answer(
+                        &request,
+                        401,
+                        "WWW-Authenticate",
+                        &[CHALLENGE.as_bytes(), b", stale=true"].concat(),
+                    ),
+                    2 => registrar_answer(&request, 200, "Expires", (value / 64).to_string().as_bytes()),
+                    _ => answer_to(&request),
+                };
+                let chance = u32::from(value);
+                next =
+                    response.and_then(|response| self.registration.handle_response(now, &response, chance));
             }
-            assert!(next.is_none(), "a registrar's answers end");
-            self.registration.handle_loss(now, u32::from(value));
+            if self.registration.deadline().is_none() {
+                self.registration.handle_loss(now, u32::from(value));
+            }
+            let next_at = self.registration.deadline();
+            assert!(next_at.is_some_and(|at| at >= now + PAUSE_MIN), "a registrar waits for us: {next_at:?}");
         }
         if let Ok(Some(question)) = self.ping.poll(now)
             && let Some(response) = answer_to(&question)
@@ -174,6 +193,10 @@ impl World {
             _ => self.agent.refer_result(now, call, Status::RINGING),
         };
     }
+}
+
+fn registrar_answer(request: &Message, code: u16, name: &str, text: &[u8]) -> Option<Message> {
+    ResponseBuilder::new(request, Status::new(code)?).to_tag(b"t").header(name, text).build().ok()
 }
 
 fn credentials() -> Credentials {
