@@ -6,10 +6,13 @@
 
 use std::ops::Range;
 
+use crate::flow::Transport;
+use crate::header::address::Address;
 use crate::header::name::Name;
 use crate::message::Message;
 use crate::parse::{Line, Start, offset};
 use crate::scan::{Scan, Values, element_end};
+use crate::transaction::one_line;
 
 /// A value that may not be written into a header: it has a line end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,6 +161,45 @@ impl Message {
         }
         self.bytes.truncate(end);
         true
+    }
+
+    /// Says how long the body is where the transport does not (RFC 3261 §18.3, §20.14): on a connection a body that
+    /// is not announced would be read as the next message.
+    pub(crate) fn frame_for(&mut self, transport: Transport) {
+        if transport.is_reliable() && self.content_length() == Ok(None) {
+            let length = self.body().len().to_string();
+            self.add("Content-Length", length.as_bytes()).expect("digits are safe text");
+        }
+    }
+
+    /// Makes the last Route the request-URI (RFC 3261 §16.4): a router from before that RFC put ours there.
+    pub(crate) fn take_uri_from_last_route(&mut self) {
+        let values: Vec<Vec<u8>> = self.list(Name::Route).map(<[u8]>::to_vec).collect();
+        let Some((last, rest)) = values.split_last() else { return };
+        let Some(address) = Address::parse(last) else { return };
+        if self.set_uri(address.uri_text).is_ok() {
+            self.set_routes(rest.iter().map(Vec::as_slice));
+        }
+    }
+
+    /// Makes the first Route the request-URI and puts the request-URI last (RFC 3261 §16.6 step 6): so a router from
+    /// before that RFC wants it.
+    pub(crate) fn give_uri_to_last_route(&mut self) {
+        let values: Vec<Vec<u8>> = self.list(Name::Route).map(<[u8]>::to_vec).collect();
+        let Some((first, rest)) = values.split_first() else { return };
+        let Some(address) = Address::parse(first) else { return };
+        let last = [b"<", self.uri_text(), b">"].concat();
+        if self.set_uri(address.uri_text).is_ok() {
+            self.set_routes(rest.iter().map(Vec::as_slice).chain([&last[..]]));
+        }
+    }
+
+    fn set_routes<'a>(&mut self, values: impl DoubleEndedIterator<Item = &'a [u8]>) {
+        self.remove(Name::Route);
+        for value in values.rev() {
+            // Folds may stand in what was read, and nothing else that breaks a line.
+            self.push_route(&one_line(value)).expect("it has no line ends");
+        }
     }
 
     // The tools.

@@ -55,6 +55,8 @@ pub(crate) struct Checked<'a> {
     pub(crate) essentials: Essentials<'a>,
     /// The first Route, if it is a SIP URI.
     pub(crate) route: Option<SipUri<'a>>,
+    /// The request-URI, if it is one.
+    pub(crate) uri: Option<SipUri<'a>>,
     hops: Option<u8>,
 }
 
@@ -64,8 +66,8 @@ pub(crate) fn check_request_from<'a>(
     via: Via<'a>,
     rules: &Rules<'_>,
 ) -> Result<Checked<'a>, Refusal> {
-    let checked = check_syntax(request, via)?;
-    check_uri(request)?;
+    let mut checked = check_syntax(request, via)?;
+    checked.uri = check_uri(request)?.as_sip().copied();
     check_method(request, &checked.essentials, rules)?;
     check_hops(request, checked.hops)?;
     Ok(checked)
@@ -132,7 +134,7 @@ fn check_syntax<'a>(request: &'a Message, via: Via<'a>) -> Result<Checked<'a>, R
     if length.is_some_and(|length| length > request.body().len()) {
         return Err(Refusal::new(400, "Body Shorter Than Content-Length"));
     }
-    Ok(Checked { essentials, route, hops })
+    Ok(Checked { essentials, route, uri: None, hops })
 }
 
 /// A CR that ends no line: other parsers may see a line end there.
@@ -143,7 +145,7 @@ fn has_bare_cr(request: &Message) -> bool {
 }
 
 /// §16.3 step 2: a URI we can read, of a scheme we know.
-fn check_uri(request: &Message) -> Result<(), Refusal> {
+fn check_uri(request: &Message) -> Result<Uri<'_>, Refusal> {
     let text = request.uri_text();
     if text.len() > URI_BYTES_MAX {
         return Err(Refusal::new(414, "Request-URI Too Long"));
@@ -156,7 +158,7 @@ fn check_uri(request: &Message) -> Result<(), Refusal> {
         }
         // RFC 3261 §19.1.1: no headers in a request-URI.
         Ok(Uri::Sip(uri)) if !uri.headers.is_empty() => Err(Refusal::new(400, "Headers In Request-URI")),
-        Ok(_) => Ok(()),
+        Ok(uri) => Ok(uri),
     }
 }
 

@@ -60,10 +60,10 @@ impl Endpoint {
         let facts = check_request_from(request, via, &rules).map(|checked| {
             let read = &checked.essentials;
             Facts {
-                merge_key: if is_stateless { None } else { self.keys.merge(read) },
+                merge_key: if is_stateless { None } else { self.keys.merge(request.uri_text(), read) },
                 in_dialog: read.to.tag().is_some(),
                 is_loop: self.branches.is_loop(request, read, |via| self.is_our_via(via)),
-                onward: self.onward(request, &checked, &note),
+                onward: self.onward(source, request, &checked, &note),
             }
         });
         note.write(request);
@@ -307,7 +307,9 @@ impl SourceNote {
         let claims = via.received().is_some_and(|ip| ip != remote.ip());
         SourceNote {
             received: (!is_same_host || wants_port || claims).then_some(remote.ip()),
-            rport: wants_port.then_some(remote.port()),
+            // On a connection its far end has to be known to whoever sends the response (§18.2.2): after a restart,
+            // or without state, the Via is all there is.
+            rport: (wants_port || source.flow.transport.is_reliable()).then_some(remote.port()),
         }
     }
 

@@ -32,15 +32,31 @@ impl Endpoint {
     /// Gives a machine an input and does what it asks for. The notice is returned to those who handle it themselves.
     pub(crate) fn run(&mut self, now: Instant, handle: Handle, input: Input<'_>) -> Option<Notice> {
         let transaction = self.transactions.at_mut(handle)?;
-        let step = transaction.machine.handle(now, input);
         let flow = transaction.flow;
+        let framed;
+        let mut input = input;
         if let (Input::Response(response), Machine::ServerInvite(_) | Machine::Server(_)) =
             (input, &transaction.machine)
-            && response.status().is_some_and(Status::is_final)
         {
-            // The request is not needed any more.
-            transaction.request = None;
+            if flow.transport.is_reliable() && response.content_length() == Ok(None) {
+                let mut copy = response.clone();
+                copy.frame_for(flow.transport);
+                framed = copy;
+                input = Input::Response(&framed);
+            }
+            if response.status().is_some_and(Status::is_final) {
+                // The request is not needed any more.
+                transaction.request = None;
+            }
+            if response.status().is_some_and(|status| status.is_final() && !status.is_success())
+                && let Some(key) = transaction.merge_key.take()
+                && self.by_merge_key.get(&key) == Some(&handle)
+            {
+                // A proxy in front of us may try again with the same CSeq, such as after a challenge.
+                self.by_merge_key.remove(&key);
+            }
         }
+        let step = transaction.machine.handle(now, input);
         self.carry_out(flow, step.send);
         self.settle(handle);
         step.notice
@@ -221,13 +237,15 @@ impl Endpoint {
         flow: Flow,
         owner: Owner,
     ) -> Result<Handle, EndpointError> {
-        if self.transactions.len() >= self.config.limits.transactions {
+        let limits = &self.config.limits;
+        if self.transactions.len() >= limits.transactions || self.held_bytes >= limits.held_bytes {
             return Err(EndpointError::Full);
         }
         if !request.is_request() || request.method() == Some(Method::Ack) {
             return Err(EndpointError::Unusable);
         }
         request.push_via(&self.via_value(&flow, branch))?;
+        request.frame_for(flow.transport);
         Ok(self.insert_client(now, branch, request, flow, owner))
     }
 

@@ -6,21 +6,24 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::input::{SourceNote, too_many_hops};
 use super::machines::reply_flow;
-use super::{Endpoint, EndpointError};
+use super::{Endpoint, EndpointError, Listener};
 use crate::flow::{Flow, Source, Transport};
+use crate::header::Essentials;
+use crate::header::address::Address;
 use crate::header::name::Name;
 use crate::header::via::Via;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::ResponseBuilder;
 use crate::proxy::Target;
-use crate::proxy::branch::{Below, BranchText, Kind, Marks};
+use crate::proxy::branch::{Below, BranchText, Kind, Marks, NO_LISTENER};
 use crate::proxy::record_route::{PARAM, Ways};
 use crate::status::Status;
 use crate::uri::{SipUri, Uri};
 use crate::validate::Checked;
 
 /// Whose a Route is.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum OwnRoute {
     /// It names us, with our signature for this dialog.
     Signed(Ways),
@@ -30,56 +33,110 @@ enum OwnRoute {
     NotOurs,
 }
 
+/// One of ours without a signature, and two for a dialog that changes transports on its way through us (RFC 5658).
+/// What stands behind them belongs to another time that the dialog comes by us.
+const OWN_ROUTES_MAX: usize = 3;
+
 /// What forwarding along a Route needs to know of the request as it came.
 pub(super) struct Onward {
     branch: BranchText,
-    /// Who it is from, as a signed Route says it.
-    sender: u32,
-    /// Its top Route, which is its first.
+    /// Its first Route.
     route: OwnRoute,
+    /// Whether that stood in the request-URI, where routers from before RFC 3261 put it.
+    is_strict: bool,
+    dialog: Option<InDialog>,
+}
+
+/// A request's place in a dialog, as far as it can be told from the request alone.
+struct InDialog {
+    /// Both tags, hashed as a signed Route has the caller's.
+    from: u32,
+    to: u32,
+    source: Source,
+}
+
+impl InDialog {
+    /// Where a request from here goes. Nowhere, unless one of the two is its sender: whoever has seen a signed Route
+    /// could otherwise have us send what they like to whom they like.
+    fn way(&self, ways: &Ways) -> Option<Flow> {
+        let way = match ways.caller_tag {
+            tag if tag == self.from => ways.callee,
+            tag if tag == self.to => ways.caller,
+            _ => return None,
+        };
+        let is_one_of_them =
+            [ways.caller, ways.callee].iter().any(|flow| flow.remote.ip() == self.source.flow.remote.ip());
+        (self.source.is_known || is_one_of_them).then_some(way)
+    }
 }
 
 impl Endpoint {
-    /// For a request whose top Via is yet to be told where it came from.
-    pub(super) fn onward(&self, request: &Message, read: &Checked<'_>, note: &SourceNote) -> Option<Onward> {
-        let route = self.owner_of(read.route.as_ref()?, read.essentials.call_id);
-        if matches!(route, OwnRoute::NotOurs) {
-            return None;
-        }
-        let marks = Marks::from(&read.essentials);
-        let below = note.told_to(Below::of(read.essentials.via));
-        Some(Onward {
-            branch: self.branches.make_stateless(request, &marks, Some(below)),
-            sender: self.signer.tag_hash(marks.from_tag),
-            route,
-        })
+    /// For a request whose top Via is yet to be told where it came from. `None` if it does not name us as a router.
+    pub(super) fn onward(
+        &self,
+        source: Source,
+        request: &Message,
+        read: &Checked<'_>,
+        note: &SourceNote,
+    ) -> Option<Onward> {
+        let Essentials { via, from, to, call_id, .. } = &read.essentials;
+        let strict = read.uri.filter(|uri| uri.params.find(PARAM).is_some());
+        let route = match (strict.map(|uri| self.owner_of(&uri, call_id)), &read.route) {
+            (Some(route @ OwnRoute::Signed(_)), _) => Some((route, true)),
+            (_, Some(uri)) => Some((self.owner_of(uri, call_id), false)),
+            _ => None,
+        };
+        let (route, is_strict) = route.filter(|(route, _)| *route != OwnRoute::NotOurs)?;
+        let below = note.told_to(Below::of(*via));
+        let listener = self.number_of(&source.flow);
+        let branch =
+            self.branches.make_stateless(request, &Marks::from(&read.essentials), Some(below), listener);
+        // A request outside a dialog is for someone to decide about, whatever its Route says.
+        let dialog = to.tag().map(|to| InDialog {
+            from: self.signer.tag_hash(from.tag().unwrap_or_default()),
+            to: self.signer.tag_hash(to),
+            source,
+        });
+        Some(Onward { branch, route, is_strict, dialog })
     }
 
-    /// Takes our Routes away and, if one is signed for this dialog, forwards the request. False: it is not in a
-    /// dialog that goes through us, and someone has to decide.
+    /// Takes our Routes away (RFC 3261 §16.4) and, if one is signed for this dialog, forwards the request. False: it is
+    /// not in a dialog that goes through us, and someone has to decide.
     pub(super) fn forward_in_dialog(
         &mut self,
         source: Source,
         request: &mut Message,
         onward: Onward,
     ) -> bool {
-        let mut ways = None;
         let mut route = onward.route;
-        // Two of ours stand there when the dialog changes transports on its way through us (RFC 5658).
-        while !matches!(route, OwnRoute::NotOurs) {
-            if let OwnRoute::Signed(found) = route {
-                ways.get_or_insert(found);
+        if onward.is_strict {
+            request.take_uri_from_last_route();
+        } else {
+            for _ in 1..OWN_ROUTES_MAX {
+                request.pop_route();
+                match (route, self.own_route(request)) {
+                    (OwnRoute::Bare, next @ OwnRoute::Signed(_)) => route = next,
+                    (OwnRoute::Signed(ways), OwnRoute::Signed(next)) if ways == next => {
+                        request.pop_route();
+                        break;
+                    }
+                    _ => break,
+                }
             }
-            request.pop_route();
-            route = self.own_route(request);
         }
-        let Some(ways) = ways else { return false };
+        let OwnRoute::Signed(ways) = route else { return false };
+        let Some(way) = onward.dialog.and_then(|dialog| dialog.way(&ways)) else { return false };
         // Most were refused before; what may be for us when it can go no further is not, inside someone's dialog.
         if !request.decrement_max_forwards() {
             self.refuse(source, request, &too_many_hops());
             return true;
         }
-        let flow = self.next_hop(request, ways.way_of(onward.sender));
+        // What the request goes to when the next hop is from before RFC 3261 stands in its URI (§16.6 step 6).
+        let is_strict = request.routes().next().and_then(Result::ok).is_some_and(|route| is_strict(&route));
+        let flow = self.next_hop(request, way);
+        if is_strict {
+            request.give_uri_to_last_route();
+        }
         self.forward(request, &onward.branch, flow);
         true
     }
@@ -91,7 +148,8 @@ impl Endpoint {
             return Err(EndpointError::Unusable);
         }
         let below = request.via_top().ok().map(Below::of);
-        let branch = self.branches.make_stateless(request, &Marks::of(request), below);
+        // An ACK has no response, and where another request came from is not known here.
+        let branch = self.branches.make_stateless(request, &Marks::of(request), below, NO_LISTENER);
         let mut request = request.copy_to_forward();
         if !request.decrement_max_forwards() {
             return Err(EndpointError::Unusable);
@@ -125,8 +183,10 @@ impl Endpoint {
             self.record_route(&mut forwarded, &marks, source.flow, target.flow)?;
         }
         // The branch is made from what came, so that an ACK, whose URI is replaced alike, gets the INVITE's.
-        let branch = self.branches.make_stateless(request, &marks, Some(Below::of(via)));
+        let listener = self.number_of(&source.flow);
+        let branch = self.branches.make_stateless(request, &marks, Some(Below::of(via)), listener);
         forwarded.push_via(&self.via_value(&target.flow, &branch))?;
+        forwarded.frame_for(target.flow.transport);
         self.statistics.forwarded += 1;
         self.transmit(target.flow, forwarded.into_bytes());
         Ok(())
@@ -155,6 +215,7 @@ impl Endpoint {
 
     fn forward(&mut self, request: &mut Message, branch: &BranchText, flow: Flow) {
         if request.push_via(&self.via_value(&flow, branch)).is_ok() {
+            request.frame_for(flow.transport);
             self.statistics.forwarded += 1;
             self.transmit(flow, request.bytes().to_vec());
         }
@@ -200,6 +261,13 @@ impl Endpoint {
         Flow { transport, local, remote }
     }
 
+    /// Which of our listeners a flow came in by, for a branch to name.
+    fn number_of(&self, flow: &Flow) -> u8 {
+        let is_it = |found: &Listener| found.transport == flow.transport && found.local == flow.local;
+        let place = self.config.listeners.iter().position(is_it);
+        place.and_then(|place| u8::try_from(place).ok()).unwrap_or(NO_LISTENER)
+    }
+
     /// The socket to reach an address from.
     pub(crate) fn local_for(&self, transport: Transport, ip: IpAddr) -> Option<SocketAddr> {
         let fits = |local: &SocketAddr| local.is_ipv4() == ip.is_ipv4();
@@ -211,14 +279,15 @@ impl Endpoint {
     /// The way back of a response whose branch shows that its request was forwarded from here without state.
     pub(super) fn way_back(&self, response: &Message, branch: &[u8]) -> Option<Flow> {
         let below = response.list(Name::Via).skip(1).find_map(Via::parse)?;
-        if self.branches.read(branch, Some(below)) != Some(Kind::Stateless) {
-            return None;
-        }
+        let (Kind::Stateless, listener) = self.branches.read(branch, Some(below))? else { return None };
         let transport = Transport::read(below.transport)?;
         // We wrote `received` and `rport` there ourselves; `maddr` is not looked at.
         let ip = below.received().or(below.host.ip())?;
         let port = below.rport().flatten().or(below.port).unwrap_or(transport.default_port());
-        let local = self.local_for(transport, ip)?;
+        // From the socket that the request came to (RFC 3581 §4); on a connection its far end tells which one.
+        let listener = self.config.listeners.get(usize::from(listener));
+        let came_in = listener.filter(|listener| listener.transport == transport);
+        let local = came_in.map(|listener| listener.local).or_else(|| self.local_for(transport, ip))?;
         Some(Flow { transport, local, remote: SocketAddr::new(ip, port) })
     }
 
@@ -230,9 +299,15 @@ impl Endpoint {
             return;
         };
         response.pop_via();
+        response.frame_for(flow.transport);
         self.statistics.responses_forwarded += 1;
         self.transmit(flow, response.bytes().to_vec());
     }
+}
+
+/// Whether a Route is a router's from before RFC 3261, which reads the request-URI and not the Route.
+fn is_strict(route: &Address<'_>) -> bool {
+    matches!(route.uri(), Ok(Uri::Sip(uri)) if !uri.is_loose())
 }
 
 fn wanted_transport(uri: &SipUri<'_>, usual: Transport) -> Transport {

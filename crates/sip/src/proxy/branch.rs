@@ -1,10 +1,12 @@
 //! The branches that we put into our Vias: unique, recognisable as ours, and able to tell a loop.
 //!
-//! `z9hG4bK` · kind (1) · loop hash (8 hex digits) · unique (16) · seal (16). The seal is a MAC over all of it and over
+//! `z9hG4bK` · kind (1) · listener (2 hex digits) · loop hash (8) · unique (16) · seal (16). The listener is the one that
+//! the request came in by, for its response to leave from. The seal is a MAC over all of it and over
 //! the Via below ours, so that a response without a transaction is forwarded only along a path that we have taken
 //! ourselves: nobody can make us relay to an address of their choice.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use crate::header::Essentials;
 use crate::header::name::Name;
@@ -12,7 +14,14 @@ use crate::header::via::{MAGIC_COOKIE, Via};
 use crate::keyed::{Key, Keys, Mac, hex};
 use crate::message::Message;
 
-const LENGTH: usize = 7 + 1 + 8 + 16 + 16;
+const LENGTH: usize = 7 + 1 + 2 + 8 + 16 + 16;
+
+/// A listener that is not known, or none.
+pub(crate) const NO_LISTENER: u8 = u8::MAX;
+
+const LISTENER: Range<usize> = 8..10;
+const LOOP_HASH: Range<usize> = 10..18;
+const UNIQUE: Range<usize> = 18..34;
 
 /// One branch of ours.
 pub(crate) type BranchText = [u8; LENGTH];
@@ -70,7 +79,8 @@ impl Branches {
     /// come again in a loop.
     pub(crate) fn make(&self, request: &Message, kind: Kind, unique: u64) -> BranchText {
         let loop_hash = with_routes(self.passage(request, &Marks::of(request)), request);
-        write(loop_hash, self.seal_of(request.via_top().ok().map(Below::of)), kind, unique)
+        let seal = self.seal_of(request.via_top().ok().map(Below::of));
+        write(seal, kind, NO_LISTENER, loop_hash, unique)
     }
 
     /// The branch of a request that is forwarded without state: the same for each retransmission, and the same for an
@@ -81,22 +91,25 @@ impl Branches {
         request: &Message,
         marks: &Marks<'_>,
         below: Option<Below<'_>>,
+        listener: u8,
     ) -> BranchText {
         let passage = self.passage(request, marks);
         let unique = match &below {
             Some(below) => passage.clone().part(below.branch).part(below.sent_by).finish(),
             None => passage.clone().finish(),
         };
-        write(with_routes(passage, request), self.seal_of(below), Kind::Stateless, unique)
+        let seal = self.seal_of(below);
+        write(seal, Kind::Stateless, listener, with_routes(passage, request), unique)
     }
 
-    /// Whether a branch is ours and was put on top of `below`, and what kind it is.
-    pub(crate) fn read(&self, branch: &[u8], below: Option<Via<'_>>) -> Option<Kind> {
+    /// Whether a branch is ours and was put on top of `below`; what kind it is and which listener it names.
+    pub(crate) fn read(&self, branch: &[u8], below: Option<Via<'_>>) -> Option<(Kind, u8)> {
         let (text, seal) = split(branch)?;
         if *seal != hex(self.seal_of(below.map(Below::of)).part(text).finish()) {
             return None;
         }
-        Some(kind_of(text))
+        let listener = std::str::from_utf8(&text[LISTENER]).ok()?;
+        Some((kind_of(text), u8::from_str_radix(listener, 16).ok()?))
     }
 
     /// Whether `request` has been here before with all that decides its way unchanged (§16.3 step 4, RFC 5393 §4.2:
@@ -109,12 +122,15 @@ impl Branches {
     ) -> bool {
         let mut below = request.list(Name::Via).skip(1).filter_map(Via::parse);
         let mut next = Some(read.via);
+        // The same for all of them.
+        let mut hash = None;
         while let Some(via) = next {
             next = below.next();
             if is_our_host(&via)
                 && let Some(branch) = via.branch()
                 && let Some((text, _)) = split(branch)
-                && text[8..16] == hash_text(self.loop_hash(request, &Marks::from(read)))
+                && text[LOOP_HASH]
+                    == *hash.get_or_insert_with(|| hash_text(self.loop_hash(request, &Marks::from(read))))
                 && self.read(branch, next).is_some()
             {
                 return true;
@@ -179,14 +195,15 @@ fn with_routes(passage: Mac, request: &Message) -> u32 {
 }
 
 /// Puts a branch's parts together and seals them.
-fn write(loop_hash: u32, seal: Mac, kind: Kind, unique: u64) -> BranchText {
+fn write(seal: Mac, kind: Kind, listener: u8, loop_hash: u32, unique: u64) -> BranchText {
     let mut text = [0; LENGTH];
     text[..7].copy_from_slice(MAGIC_COOKIE);
     text[7] = kind as u8;
-    text[8..16].copy_from_slice(&hash_text(loop_hash));
-    text[16..32].copy_from_slice(&hex(unique));
-    let seal = seal.part(&text[..32]).finish();
-    text[32..].copy_from_slice(&hex(seal));
+    text[LISTENER].copy_from_slice(&hex(u64::from(listener))[14..]);
+    text[LOOP_HASH].copy_from_slice(&hash_text(loop_hash));
+    text[UNIQUE].copy_from_slice(&hex(unique));
+    let seal = seal.part(&text[..UNIQUE.end]).finish();
+    text[UNIQUE.end..].copy_from_slice(&hex(seal));
     text
 }
 
@@ -228,7 +245,7 @@ mod tests {
         let below = "Via: SIP/2.0/UDP h;branch=z9hG4bKx\r\n";
         let branch = branches.make(&invite("sip:one@h", below), Kind::Stateless, 7);
         let read = |below: &'static [u8]| branches.read(&branch, Via::parse(below));
-        assert_eq!(read(b"SIP/2.0/UDP  H ;branch=z9hG4bKx"), Some(Kind::Stateless));
+        assert_eq!(read(b"SIP/2.0/UDP  H ;branch=z9hG4bKx"), Some((Kind::Stateless, NO_LISTENER)));
         assert_eq!(read(b"SIP/2.0/UDP evil;branch=z9hG4bKx"), None);
         let branch = std::str::from_utf8(&branch).unwrap();
         let back = format!(

@@ -126,10 +126,6 @@ impl Endpoint {
         if call.plan.record_route && begins_dialog(&call.message) {
             self.record_route(&mut request, &Marks::of(&call.message), call.source.flow, flow)?;
         }
-        if flow.transport.is_reliable() && request.content_length() == Ok(None) {
-            let length = request.body().len().to_string();
-            request.add("Content-Length", length.as_bytes())?;
-        }
         let branch = crate::parse::offset(call.branches.len());
         let message = Arc::clone(&call.message);
         let unique = self.names.next();

@@ -1,7 +1,9 @@
 //! The Record-Route parameter that lets any node forward what comes inside a dialog, also one just restarted.
 //!
 //! `;sb=` holds, signed: both peers' ways and who the caller is. It is bound to the dialog's Call-ID. What is inside
-//! is no secret (addresses that stand in the Vias anyway), but nobody else can make one, so it opens no relay.
+//! is no secret (addresses that stand in the Vias anyway), and nobody else can make one. Whoever has seen one can say it
+//! again; what keeps that from opening a relay is looked at where requests are forwarded ([`crate::endpoint`]): only
+//! requests inside the dialog, between the two tags, from one of both ends or a known peer.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -66,13 +68,6 @@ impl Signer {
         let (callee, rest) = read_flow(rest)?;
         let caller_tag = u32::from_be_bytes(rest.try_into().ok()?);
         Some(Ways { caller, callee, caller_tag })
-    }
-}
-
-impl Ways {
-    /// The way of a request from someone with this tag (hashed): to whom it did not come from.
-    pub(crate) fn way_of(&self, sender: u32) -> Flow {
-        if sender == self.caller_tag { self.callee } else { self.caller }
     }
 }
 

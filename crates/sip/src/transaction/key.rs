@@ -54,13 +54,14 @@ impl TransactionKeys {
         self.of(b"client").part(branch).part(method).finish_wide()
     }
 
-    /// The same for requests that came by two ways (§8.2.2.2); only outside dialogs.
-    pub(crate) fn merge(&self, request: &Essentials<'_>) -> Option<u128> {
+    /// The same for requests that came by two ways (§8.2.2.2); only outside dialogs. The request-URI counts: a proxy in
+    /// front of us may fork one request to two of our numbers.
+    pub(crate) fn merge(&self, uri: &[u8], request: &Essentials<'_>) -> Option<u128> {
         if request.to.tag().is_some() {
             return None;
         }
         let Essentials { call_id, cseq, .. } = request;
-        let mac = self.of(b"merge").part(request.from.tag()?).part(call_id);
+        let mac = self.of(b"merge").part(uri).part(request.from.tag()?).part(call_id);
         Some(mac.part(&cseq.number.to_be_bytes()).part(cseq.method_text).finish_wide())
     }
 }
