@@ -31,7 +31,7 @@ use crate::edit::UnsafeText;
 use crate::flow::{Flow, Source, Transmit, Transport};
 use crate::header::via::Via;
 use crate::keyed::{Key, KeyedMap, Keys, MacMap, Names, hex};
-use crate::limits::OUTPUTS_MAX;
+use crate::limits::{OUTPUTS_BY_TIMERS_MAX, OUTPUTS_MAX};
 use crate::message::Message;
 use crate::print::ResponseBuilder;
 use crate::proxy::Call;
@@ -82,6 +82,8 @@ pub struct Statistics {
     pub outputs_lost: u64,
     /// Transactions that are there now.
     pub transactions: usize,
+    /// Those of them whose final response is still to come; the others only know repetitions.
+    pub waiting: usize,
     /// Proxied calls that are there now.
     pub calls: usize,
     /// Timers that wait now.
@@ -140,6 +142,8 @@ pub struct Endpoint {
     /// The sum of what stands there.
     of_strangers: usize,
     pub(crate) held_bytes: usize,
+    /// Transactions whose final response is still to come.
+    waiting: usize,
     pub(crate) calls: Slab<Call>,
     /// Calls by the request that began them.
     pub(crate) call_of: KeyedMap<Handle, Handle>,
@@ -171,6 +175,7 @@ impl Endpoint {
             per_source: KeyedMap::with_hasher(map_key("source map")),
             of_strangers: 0,
             held_bytes: 0,
+            waiting: 0,
             calls: Slab::new(),
             call_of: KeyedMap::with_hasher(map_key("call map")),
             wheel: Wheel::new(),
@@ -208,8 +213,14 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = self.clock.max(now);
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.pop(now, &mut due);
-        for timer in due.drain(..) {
+        if due.is_empty() {
+            self.wheel.pop(now, &mut due);
+            // The last of them is served first.
+            due.reverse();
+        }
+        while self.outputs.len() < OUTPUTS_BY_TIMERS_MAX
+            && let Some(timer) = due.pop()
+        {
             match timer {
                 Timer::Transaction(handle) => self.wake(now, handle),
                 Timer::Call(handle) => self.call_wake(now, handle),
@@ -220,7 +231,10 @@ impl Endpoint {
 
     /// What to do next: send, look at an event, or wait.
     pub fn poll_output(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or_else(|| Output::Deadline(self.wheel.next()))
+        self.outputs.pop_front().unwrap_or_else(|| {
+            // Timers that had to wait for room are late already.
+            Output::Deadline(if self.due.is_empty() { self.wheel.next() } else { Some(self.clock) })
+        })
     }
 
     /// Answers a request with a status and headers; the To tag is ours.
@@ -263,6 +277,17 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Says nothing to a request, now or later: strangers get silence (RFC 3261 has no such answer, but an answer is
+    /// what a scanner looks for, and what a forged source would be sent). Its repetitions come as new requests.
+    pub fn ignore(&mut self, id: RequestId) -> Result<(), EndpointError> {
+        self.waiting(id)?;
+        if self.call_of.contains_key(&id.0) {
+            return Err(EndpointError::NotWaiting);
+        }
+        self.forget(id.0);
+        Ok(())
+    }
+
     /// The tag that our responses to this request carry in To.
     pub fn to_tag(&self, id: RequestId) -> [u8; 16] {
         let key = self.transactions.at(id.0).map_or(0, |transaction| transaction.key);
@@ -299,8 +324,8 @@ impl Endpoint {
         self.cancel_client(now, id.0)
     }
 
-    /// A message that was to be sent cannot be: connection refused, no route, an ICMP error. Every transaction that
-    /// waits on this flow for a first response is told as if it had been answered with 503 (RFC 3261 §8.1.3.1).
+    /// A message that was to be sent cannot be: connection refused, no route, an ICMP error. If it is a request that
+    /// waits for a first response, it is as if it had been answered with 503 (RFC 3261 §8.1.3.1).
     pub fn handle_unreachable(&mut self, now: Instant, transmit: &Transmit) {
         self.unreachable(now, transmit);
     }
@@ -309,8 +334,9 @@ impl Endpoint {
     pub fn statistics(&self) -> Statistics {
         Statistics {
             transactions: self.transactions.len(),
+            waiting: self.waiting,
             calls: self.calls.len(),
-            timers: self.wheel.len(),
+            timers: self.wheel.len() + self.due.len(),
             held_bytes: self.held_bytes,
             ..self.statistics
         }

@@ -20,9 +20,11 @@ pub(crate) mod record_route;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use crate::digest::Credentials;
 use crate::flow::{Flow, Source};
-use crate::limits::TARGETS_MAX;
+use crate::limits::{TARGETS_MAX, UNWANTED_DIALOGS_MAX};
 use crate::message::Message;
 use crate::slab::Handle;
 use crate::status::Status;
@@ -172,6 +174,10 @@ pub(crate) struct Branch {
     /// When it is given up; only while it is live.
     pub(crate) until: Instant,
     pub(crate) has_authenticated: bool,
+    /// How many Record-Routes stood in the request as it was sent, ours included.
+    pub(crate) record_routes: usize,
+    /// The dialogs that were ended because nobody wanted them: their tags, hashed.
+    pub(crate) ended: ArrayVec<u32, UNWANTED_DIALOGS_MAX>,
     /// Whether its client transaction is gone.
     pub(crate) is_over: bool,
 }

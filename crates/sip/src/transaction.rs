@@ -172,6 +172,25 @@ impl Machine {
         }
     }
 
+    /// Whether a request of ours has had no response at all.
+    pub(crate) fn is_unheard(&self) -> bool {
+        match self {
+            Machine::ClientInvite(machine) => machine.is_unheard(),
+            Machine::Client(machine) => machine.is_unheard(),
+            Machine::ServerInvite(_) | Machine::Server(_) => false,
+        }
+    }
+
+    /// Whether a final response is still to come; what has had its own only lingers, to know repetitions.
+    pub(crate) fn is_waiting(&self) -> bool {
+        match self {
+            Machine::ClientInvite(machine) => machine.is_waiting(),
+            Machine::Client(machine) => machine.is_waiting(),
+            Machine::ServerInvite(machine) => !machine.is_answered(),
+            Machine::Server(machine) => !machine.is_answered(),
+        }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Machine::ClientInvite(machine) => machine.is_over(),
@@ -210,6 +229,8 @@ pub(crate) struct Transaction {
     pub(crate) armed: Option<Instant>,
     /// How much of it was counted as held when it was last looked at.
     pub(crate) held: usize,
+    /// Whether it was counted as waiting then.
+    pub(crate) waits: bool,
 }
 
 impl Transaction {

@@ -23,9 +23,11 @@ pub struct Listener {
 /// How many of each thing there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Transactions in all. Above it nothing new begins.
+    /// Transactions in all, those included that are answered and linger to know repetitions (64·T1 over UDP). Above it
+    /// nothing new begins, and new calls are shed from nine tenths on.
     pub transactions: usize,
-    /// From here on new calls are shed with a 503, so that those in progress find room.
+    /// Transactions that wait for a final response. From here on new calls are shed with a 503, so that those in
+    /// progress find room; they are taken again as soon as some are answered.
     pub shed_at: usize,
     /// Server transactions that one unknown source may have.
     pub transactions_per_source: usize,

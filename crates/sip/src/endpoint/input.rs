@@ -203,7 +203,9 @@ impl Endpoint {
     /// Whether what room there is belongs to what is in progress.
     fn is_nearly_full(&self) -> bool {
         let limits = &self.config.limits;
-        self.transactions.len() >= limits.shed_at || self.held_bytes >= limits.held_bytes / 10 * 9
+        self.waiting >= limits.shed_at
+            || self.transactions.len() >= limits.transactions - limits.transactions / 10
+            || self.held_bytes >= limits.held_bytes / 10 * 9
     }
 
     /// Overload: a 503 that says when to come again. It costs one message and no memory.

@@ -73,6 +73,9 @@ impl Endpoint {
         let Some(transaction) = self.transactions.at_mut(handle) else { return };
         let held = transaction.held_now();
         self.held_bytes = self.held_bytes + held - std::mem::replace(&mut transaction.held, held);
+        let waits = transaction.machine.is_waiting();
+        self.waiting =
+            self.waiting + usize::from(waits) - usize::from(std::mem::replace(&mut transaction.waits, waits));
         if transaction.machine.is_over() {
             return self.remove(handle);
         }
@@ -86,6 +89,7 @@ impl Endpoint {
     fn remove(&mut self, handle: Handle) {
         let Some(transaction) = self.transactions.remove(handle) else { return };
         self.held_bytes -= transaction.held;
+        self.waiting -= usize::from(transaction.waits);
         if self.by_key.get(&transaction.key) == Some(&handle) {
             self.by_key.remove(&transaction.key);
         }
@@ -206,6 +210,7 @@ impl Endpoint {
             counted,
             armed: None,
             held: 0,
+            waits: false,
         });
         self.by_key.insert(key, handle);
         if let Some(key) = merge_key {
@@ -277,6 +282,7 @@ impl Endpoint {
             counted: None,
             armed: None,
             held: 0,
+            waits: false,
         });
         self.by_key.insert(key, handle);
         self.carry_out(flow, step.send);
@@ -288,7 +294,8 @@ impl Endpoint {
     pub(crate) fn cancel_client(&mut self, now: Instant, handle: Handle) -> bool {
         let Some(transaction) = self.transactions.at_mut(handle) else { return false };
         let Machine::ClientInvite(machine) = &mut transaction.machine else { return false };
-        machine.stop_resending();
+        // Where nothing was heard the INVITE is repeated as before: the target may be ringing, its answer lost, and only
+        // the next one brings the CANCEL.
         let Some(cancel) = machine.cancellable().and_then(|invite| cancel_for(invite).ok()) else {
             return false;
         };
@@ -312,6 +319,10 @@ impl Endpoint {
         let key = self.keys.client(via.branch().unwrap_or_default(), message.method_text());
         let Some(&handle) = self.by_key.get(&key) else { return };
         let Some(transaction) = self.transactions.at(handle) else { return };
+        if !transaction.machine.is_unheard() {
+            // Whoever has answered is reached, whatever became of one message.
+            return;
+        }
         let owner = transaction.owner;
         let answer = ResponseBuilder::new(&message, Status::UNAVAILABLE).to_tag(b"unreachable").build();
         match owner {

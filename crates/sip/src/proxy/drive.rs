@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::{Best, Branch, BranchState, Call, FailureCause, Phase, Plan, Target};
 use crate::dialog;
 use crate::digest;
 use crate::edit::UnsafeText;
 use crate::endpoint::{Endpoint, EndpointError, Event, RequestId, begins_dialog};
-use crate::flow::{Flow, Source};
+use crate::flow::{Flow, Source, Transport};
 use crate::header::name::Name;
 use crate::limits::{REDIRECT_DECISION_MAX, TARGETS_MAX};
 use crate::message::Message;
@@ -17,7 +19,7 @@ use crate::proxy::record_route::{PARAM, Ways};
 use crate::slab::Handle;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::transaction::{Input, Owner};
+use crate::transaction::{Input, Owner, one_line};
 
 impl Endpoint {
     /// Passes a waiting request on to the targets of a plan. One that may go no further is answered with 483 instead
@@ -126,6 +128,7 @@ impl Endpoint {
         if call.plan.record_route && begins_dialog(&call.message) {
             self.record_route(&mut request, &Marks::of(&call.message), call.source.flow, flow)?;
         }
+        let record_routes = request.list(Name::RecordRoute).count();
         let branch = crate::parse::offset(call.branches.len());
         let message = Arc::clone(&call.message);
         let unique = self.names.next();
@@ -140,6 +143,8 @@ impl Endpoint {
                 state,
                 until,
                 has_authenticated,
+                record_routes,
+                ended: ArrayVec::new(),
                 is_over: false,
             });
         }
@@ -157,10 +162,17 @@ impl Endpoint {
     ) -> Result<(), UnsafeText> {
         let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(marks.from_tag) };
         let signed = self.signer.sign(&ways, marks.call_id);
+        // RFC 3261 §16.6 step 4: a call to a sips: URI stays in TLS, and `transport` then means what carries that.
+        let is_secure =
+            request.uri_text().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
         let value = |flow: &Flow| {
             let host = self.name_of(flow);
             let mut value = Vec::with_capacity(256);
-            for part in ["<sip:", &host, ";transport=", flow.transport.as_param(), ";lr;", PARAM, "="] {
+            let (scheme, transport) = match flow.transport {
+                Transport::Tls if is_secure => ("<sips:", "tcp"),
+                other => (if is_secure { "<sips:" } else { "<sip:" }, other.as_param()),
+            };
+            for part in [scheme, &host, ";transport=", transport, ";lr;", PARAM, "="] {
                 value.extend_from_slice(part.as_bytes());
             }
             value.extend_from_slice(&signed);
@@ -229,8 +241,8 @@ impl Endpoint {
     ) {
         let Some(call) = self.calls.at_mut(handle) else { return };
         let Some(found) = call.branches.get_mut(branch as usize) else { return };
-        let (target, request, flow) = (found.target, call.request, found.flow);
-        let was_done = std::mem::replace(&mut found.state, BranchState::Done) == BranchState::Done;
+        let (target, request) = (found.target, call.request);
+        found.state = BranchState::Done;
         match call.phase {
             Phase::Trying | Phase::Redirected { .. } => {
                 call.phase = Phase::Concluded { winner: Some(branch) };
@@ -244,28 +256,34 @@ impl Endpoint {
             }
             // The caller has another answer: this dialog is acknowledged and ended by us.
             Phase::Concluded { .. } => {
-                self.end_dialog(now, response, flow, was_done);
+                self.end_dialog(now, handle, branch, response);
             }
         }
         self.call_settle(handle);
     }
 
-    /// ACK, and BYE the first time, for a 2xx to an INVITE that nobody wants any more.
-    fn end_dialog(&mut self, now: Instant, response: &Message, flow: Flow, is_repeated: bool) {
+    /// ACK, and BYE the first time, for a 2xx to an INVITE that nobody wants any more. A target that forked may bring
+    /// several, each with a tag of its own (RFC 3261 §13.2.2.4).
+    fn end_dialog(&mut self, now: Instant, handle: Handle, branch: u32, response: &Message) {
         let is_invite = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let tag = self.signer.tag_hash(response.to().ok().and_then(|to| to.tag()).unwrap_or_default());
+        let call = self.calls.at_mut(handle);
+        let Some(found) = call.and_then(|call| call.branches.get_mut(branch as usize)) else { return };
+        let (flow, above) = (found.flow, found.record_routes);
+        // The routers between us and the caller are not on our way: only those that came on top of ours are.
+        let mut response = response.clone();
+        keep_record_routes_below(&mut response, above);
+        let Ok(mut dialog) = dialog::Dialog::from_answer(&response) else { return };
         if !is_invite {
             return;
         }
-        let Ok(dialog) = dialog::Dialog::from_answer(response) else { return };
+        let is_new = !found.ended.contains(&tag) && found.ended.try_push(tag).is_ok();
         if let Ok(ack) = dialog.ack() {
             // What goes wrong here ends by the target's own timer.
             let _ = self.send(ack, flow);
         }
-        if !is_repeated {
-            let mut dialog = dialog;
-            if let Ok(bye) = dialog.request(Method::Bye).build() {
-                let _ = self.start_client(now, bye, flow, Owner::Nobody);
-            }
+        if is_new && let Ok(bye) = dialog.request(Method::Bye).build() {
+            let _ = self.start_client(now, bye, flow, Owner::Nobody);
         }
     }
 
@@ -415,6 +433,16 @@ impl Endpoint {
         for client in live {
             self.cancel_client(now, client);
         }
+    }
+}
+
+/// Takes the last Record-Routes away: those that a request carried when it left us.
+fn keep_record_routes_below(response: &mut Message, above: usize) {
+    let all: Vec<Vec<u8>> = response.list(Name::RecordRoute).map(<[u8]>::to_vec).collect();
+    let kept = all.len().saturating_sub(above);
+    response.remove(Name::RecordRoute);
+    for value in all.get(..kept).unwrap_or_default().iter().rev() {
+        response.push_record_route(&one_line(value)).expect("it has no line ends");
     }
 }
 

@@ -107,6 +107,16 @@ impl Client {
         Step::nothing()
     }
 
+    /// Whether the final response is still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Trying | State::Proceeding)
+    }
+
+    /// Whether nothing has come back yet.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.state == State::Trying
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         earliest(self.resend.map(|resend| resend.at), Some(self.ends))
     }

@@ -166,9 +166,14 @@ impl ClientInvite {
         (self.state == State::Proceeding && !self.is_cancelled).then_some(&self.invite)
     }
 
-    /// Nobody wants an answer any more: what has not been heard yet shall not be heard late.
-    pub(crate) fn stop_resending(&mut self) {
-        self.resend = None;
+    /// Whether the final response is still to come.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Calling | State::Proceeding)
+    }
+
+    /// Whether nothing has come back yet.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.state == State::Calling
     }
 
     /// A CANCEL was sent: if no final response follows within 64·T1 the transaction is over (§9.1).

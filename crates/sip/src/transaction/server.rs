@@ -98,6 +98,11 @@ impl Server {
         Step::tell(Notice::TimedOut)
     }
 
+    /// Whether a final response was sent.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.state, State::Completed | State::Terminated)
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         self.ends
     }

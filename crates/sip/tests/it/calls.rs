@@ -89,6 +89,7 @@ fn the_next_target_is_tried() {
             2010   edge: target 0 failed: Silent
             2220   bob → edge: 100 Trying (INVITE)
             3000   bob → edge → alice: 180 Ringing (INVITE)
+            3510   edge → nobody: INVITE sip:nobody@192.0.2.99:5060
             5230   edge → bob: CANCEL sip:bob@bob
             5230   edge → carol: INVITE sip:carol@carol
             5230   edge: target 1 failed: RangTooLong
@@ -98,6 +99,7 @@ fn the_next_target_is_tried() {
             5250   edge → bob: ACK sip:bob@bob
             5440   carol → edge: 100 Trying (INVITE)
             7000   carol → edge → alice: 180 Ringing (INVITE)
+            7510   edge → nobody: INVITE sip:nobody@192.0.2.99:5060
             8000   carol → edge → alice: 200 OK (INVITE)
             8010   edge: concluded with 200 OK of target Some(2)
             8020   alice → edge → carol: ACK sip:carol@carol;transport=udp
@@ -107,6 +109,8 @@ fn the_next_target_is_tried() {
             10000  carol: ended: ByUs
             10020  alice → edge → carol: 200 OK (BYE)
             10020  alice: ended: ByThem
+            15510  edge → nobody: INVITE sip:nobody@192.0.2.99:5060
+            31510  edge → nobody: INVITE sip:nobody@192.0.2.99:5060
         "#]],
     );
 }
@@ -153,6 +157,10 @@ fn all_fail_and_the_caller_may_come_again() {
             2110   edge: concluded with 503 Service Unavailable of target None
             2120   alice → edge: ACK sip:support@edge
             2120   alice: ended: Refused(503)
+            3510   edge → nobody: INVITE sip:nobody@192.0.2.99:5060
+            7510   edge → nobody: INVITE sip:nobody@192.0.2.99:5060
+            15510  edge → nobody: INVITE sip:nobody@192.0.2.99:5060
+            31510  edge → nobody: INVITE sip:nobody@192.0.2.99:5060
         "#]],
     );
 }
