@@ -206,7 +206,7 @@ fn a_restarted_node_forwards_what_is_in_a_dialog() {
 #[test]
 fn a_response_is_forwarded_only_where_its_request_came_from() {
     let mut edge = Endpoint::new(config(), &keys(1));
-    for branch in ["z9hG4bKx".to_owned(), format!("z9hG4bKf{}", "0".repeat(40))] {
+    for branch in ["z9hG4bKx".to_owned(), format!("z9hG4bKf{}", "0".repeat(42))] {
         let forged = format!(
             "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch={branch}\r\n\
              Via: SIP/2.0/UDP victim.example;received=198.51.100.7;branch=z9hG4bKv\r\nFrom: <sip:a@b>;tag=1\r\n\

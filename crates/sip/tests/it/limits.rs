@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::endpoint::{Endpoint, Event, Limits};
+use sip::endpoint::{Endpoint, EndpointError, Event, Limits, Output};
 use sip::proxy::Target;
 use sip::{Flow, Instant, Name, ResponseBuilder, Source, Status};
 
@@ -41,14 +41,66 @@ fn overload_sheds_early_and_recovers_at_once() {
         .replace("INVITE", "BYE")
         .replace("1>\r\nCall", "1>;tag=t\r\nCall");
     request_id(&input(&mut edge, CALLER, &bye).1);
-    for id in ids {
-        edge.reply(Instant::ZERO, id, Status::OK, &[]).unwrap();
+    // One is answered and there is room for one, although it lingers for half a minute yet.
+    edge.reply(Instant::ZERO, ids[0], Status::OK, &[]).unwrap();
+    edge.reply(Instant::ZERO, ids[1], Status::OK, &[]).unwrap();
+    drain(&mut edge);
+    assert_eq!((edge.statistics().transactions, edge.statistics().waiting), (11, 9));
+    edge.set_limits(Limits { transactions: 20, shed_at: 10, ..Limits::default() });
+    request_id(&input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "after", "")).1);
+    assert_eq!(code(&input(&mut edge, CALLER, invite("sip:a@192.0.2.1", "full", "")).0[0]), 503);
+    for id in &ids[2..] {
+        edge.reply(Instant::ZERO, *id, Status::OK, &[]).unwrap();
     }
     let later = Instant::ZERO + Duration::from_secs(33);
     edge.handle_timeout(later);
     drain(&mut edge);
-    edge.handle_input(later, source(CALLER, true), invite("sip:a@192.0.2.1", "after", "").as_bytes());
-    request_id(&drain(&mut edge).1);
+    assert_eq!((edge.statistics().transactions, edge.statistics().waiting), (1, 1), "the call that waits");
+}
+
+#[test]
+fn many_timers_at_once_lose_no_event() {
+    let mut edge = Endpoint::new(config(), &keys(1));
+    let calls = 50_000;
+    for number in 0..calls {
+        let (_, events) = input(&mut edge, CALLER, invite("sip:a@192.0.2.1", &format!("t{number}"), ""));
+        let (id, source) = request_id(&events);
+        edge.proxy(Instant::ZERO, id, source, plan(vec![agent()])).unwrap();
+        drain(&mut edge);
+    }
+    // Nobody answers, and nobody looked for a long time.
+    let late = Instant::ZERO + Duration::from_secs(60);
+    let mut concluded = 0;
+    loop {
+        edge.handle_timeout(late);
+        let deadline = loop {
+            match edge.poll_output() {
+                Output::Event(Event::Concluded { .. }) => concluded += 1,
+                Output::Deadline(deadline) => break deadline,
+                Output::Event(_) | Output::Transmit(_) => {}
+            }
+        };
+        if deadline.is_none_or(|deadline| deadline > late) {
+            break;
+        }
+    }
+    assert_eq!((concluded, edge.statistics().outputs_lost), (calls, 0));
+}
+
+#[test]
+fn a_stranger_can_be_left_in_silence() {
+    let mut edge = Endpoint::new(config(), &keys(1));
+    let text = invite("sip:a@192.0.2.1", "quiet", "");
+    edge.handle_input(Instant::ZERO, source(CALLER, false), text.as_bytes());
+    let (id, _) = request_id(&drain(&mut edge).1);
+    edge.ignore(id).unwrap();
+    assert_eq!(edge.ignore(id), Err(EndpointError::NotWaiting));
+    for second in 0..700 {
+        edge.handle_timeout(Instant::ZERO + Duration::from_secs(second));
+        let (sent, events) = drain(&mut edge);
+        assert!(sent.is_empty() && events.is_empty());
+    }
+    assert_eq!((edge.statistics().transactions, edge.statistics().timers), (0, 0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod exchange;
 mod limits;
 mod network;
 mod properties;
+mod routing;
 mod story;
 mod torture;
 mod user_agent;
