@@ -52,7 +52,8 @@ impl Default for Limits {
 /// What an endpoint is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where we are reached; at least one.
+    /// Where we are reached; at least one. Nodes that share their keys list them in the same order: a response that
+    /// comes to another node than its request leaves by the socket of that place.
     pub listeners: Vec<Listener>,
     /// Methods taken outside dialogs; others get 405, or 501 if they are none of [`Method`]'s.
     pub methods: MethodSet,

@@ -360,7 +360,7 @@ impl World {
     /// What the edge tells a caller of one call: nothing provisional behind a final answer, one kind of final answer,
     /// and no dialog's 2xx replaced by another's.
     fn check_order(&self) {
-        let mut finals: BTreeMap<Vec<u8>, u16> = BTreeMap::new();
+        let mut finals: BTreeMap<Vec<u8>, (u16, Vec<u8>)> = BTreeMap::new();
         for rung in self.network.ladder.iter().filter(|rung| rung.from == "edge" && rung.to == "alice") {
             let message = Message::parse(&rung.bytes).unwrap();
             let Some(status) = message.status() else { continue };
@@ -368,10 +368,11 @@ impl World {
                 continue;
             }
             let call = message.call_id().unwrap().to_vec();
+            let answer = (status.code(), message.to().unwrap().tag().unwrap_or_default().to_vec());
             match finals.get(&call) {
-                Some(&before) => assert_eq!(before, status.code(), "another answer after the final one"),
+                Some(before) => assert_eq!(before, &answer, "another answer after the final one"),
                 None if status.is_final() => {
-                    finals.insert(call, status.code());
+                    finals.insert(call, answer);
                 }
                 None => {}
             }
