@@ -257,8 +257,10 @@ impl Endpoint {
         if transport.is_reliable() && transport == way.transport && ip == way.remote.ip() {
             return way;
         }
-        let local = self.local_for(transport, ip).unwrap_or(way.local);
-        Flow { transport, local, remote }
+        // From the socket that the peer knows, if it can be.
+        let is_usual = transport == way.transport && way.local.is_ipv4() == ip.is_ipv4();
+        let other = if is_usual { None } else { self.local_for(transport, ip) };
+        Flow { transport, local: other.unwrap_or(way.local), remote }
     }
 
     /// Which of our listeners a flow came in by, for a branch to name.

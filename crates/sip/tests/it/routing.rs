@@ -140,6 +140,31 @@ fn a_response_without_state_leaves_as_its_request_came() {
     }
 }
 
+/// A firewall lets in only what comes from where something was sent to.
+#[test]
+fn a_dialog_keeps_to_its_socket() {
+    let mut config = config();
+    let mut second = config.listeners[0].clone();
+    second.local = address("192.0.2.1:5070");
+    "192.0.2.1:5070".clone_into(&mut second.sent_by);
+    config.listeners.push(second);
+    let mut edge = Endpoint::new(config, &keys(1));
+    let by_second =
+        |from: &str| Source { flow: Flow::udp(address("192.0.2.1:5070"), address(from)), is_known: true };
+    let text = invite("sip:a@192.0.2.1", "p", "");
+    edge.handle_input(Instant::ZERO, by_second(CALLER), text.as_bytes());
+    let (id, source) = request_id(&drain(&mut edge).1);
+    let target = Target::new("sip:agent@192.0.2.9", by_second(AGENT).flow);
+    edge.proxy(Instant::ZERO, id, source, plan(vec![target])).unwrap();
+    let at_agent = parse(&drain(&mut edge).0[0]);
+    let route = String::from_utf8_lossy(at_agent.list(Name::RecordRoute).next().unwrap()).into_owned();
+    // The caller is now reached at another address than it called from.
+    let bye = in_dialog("BYE", "sip:c@198.51.100.7:5066", &format!("Route: {route}\r\n"), "a1", "c1");
+    edge.handle_input(Instant::ZERO, by_second(AGENT), bye.as_bytes());
+    let expected = Flow::udp(address("192.0.2.1:5070"), address("198.51.100.7:5066"));
+    assert_eq!(drain(&mut edge).0[0].flow, expected);
+}
+
 /// RFC 3261 §16.4 and §16.12.1.1: routers from before it put the next hop into the request-URI.
 #[test]
 fn routers_from_before_rfc_3261_are_understood() {
