@@ -20,6 +20,10 @@ pub const VIAS_MAX: usize = 100;
 /// The longest URI in a request line. A longer one is answered with 414.
 pub const URI_BYTES_MAX: usize = 2 * 1024;
 
+/// The most parameters of a URI that are compared with another URI's. One with more is the same as what is written
+/// the same.
+pub const URI_PARAMS_MAX: usize = 32;
+
 /// The longest user part of a request-URI. A longer one is answered with 414.
 pub const USER_BYTES_MAX: usize = 256;
 
