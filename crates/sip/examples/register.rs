@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let nanos = std::time::UNIX_EPOCH.elapsed()?.as_nanos();
     let mut unique = [0; 32];
     unique[..16].copy_from_slice(&nanos.to_le_bytes());
-    let mut endpoint = Endpoint::new(Config::new(vec![listener]), &Keys { shared: [1; 32], unique });
+    let keys = Keys { shared: [1; 32], unique };
+    let mut endpoint = Endpoint::new(Config::new(vec![listener]), &keys);
     let flow = Flow::udp(local, registrar);
     let start = start();
     let now = || Instant::from_epoch(start.elapsed());
@@ -47,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }),
     };
     let mut registration =
-        Registration::new(now(), config, format!("{nanos:x}"), format!("{:x}", nanos >> 8));
+        Registration::new(now(), &keys, config, format!("{nanos:x}"), format!("{:x}", nanos >> 8));
     let mut good = 0;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     loop {

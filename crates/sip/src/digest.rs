@@ -8,6 +8,7 @@
 //! business: once per request, and once more if the server says `stale`.
 
 mod nonce;
+mod params;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,10 +19,11 @@ use sha2::{Digest as _, Sha256};
 use crate::header::name::Name;
 use crate::keyed::{Keys, is_same_secret};
 use crate::message::Message;
-use crate::scan::Scan;
 use crate::time::Instant;
 use crate::uri::Uri;
+use crate::work;
 use nonce::{Nonces, Use};
+use params::{AuthParams, Challenge, Given};
 
 /// A password. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl Algorithm {
     /// `H(part:part:…)` in hexadecimal.
     fn hash(self, parts: &[&[u8]]) -> String {
         let text = parts.join(&b':');
+        work::visited(text.len());
         match self {
             Algorithm::Sha256 => hex(&Sha256::digest(&text)),
             Algorithm::Md5 => hex(&Md5::digest(&text)),
@@ -105,7 +108,7 @@ struct Inputs<'a> {
     counted: Option<(&'a [u8], &'a [u8])>,
 }
 
-fn response(algorithm: Algorithm, inputs: &Inputs<'_>) -> String {
+fn digest(algorithm: Algorithm, inputs: &Inputs<'_>) -> String {
     let a1 = algorithm.hash(&[inputs.username, inputs.realm, inputs.password]);
     let a2 = algorithm.hash(&[inputs.method, inputs.uri]);
     match inputs.counted {
@@ -113,50 +116,6 @@ fn response(algorithm: Algorithm, inputs: &Inputs<'_>) -> String {
             algorithm.hash(&[a1.as_bytes(), inputs.nonce, nc, cnonce, b"auth", a2.as_bytes()])
         }
         None => algorithm.hash(&[a1.as_bytes(), inputs.nonce, a2.as_bytes()]),
-    }
-}
-
-/// The parameters of a challenge or of credentials: `name=value, name="value"`.
-#[derive(Clone, Copy)]
-struct AuthParams<'a> {
-    scan: Scan<'a>,
-}
-
-impl<'a> AuthParams<'a> {
-    /// Behind the scheme, if the scheme is Digest.
-    fn of(value: &'a [u8]) -> Option<AuthParams<'a>> {
-        let mut scan = Scan::new(value);
-        let scheme = scan.token()?;
-        scan.space();
-        scheme.eq_ignore_ascii_case(b"Digest").then_some(AuthParams { scan })
-    }
-
-    /// The value of a parameter that stands exactly once, without its quotes. `None` also when anything breaks the
-    /// grammar: credentials that can be read in two ways are none.
-    fn find(self, name: &str) -> Option<&'a [u8]> {
-        let mut scan = self.scan;
-        let mut found = None;
-        loop {
-            let param = scan.token()?;
-            if !scan.eat_spaced(b'=') {
-                return None;
-            }
-            let value = if scan.peek() == Some(b'"') {
-                scan.quoted()?
-            } else {
-                scan.take_while(|byte| byte > b' ' && byte != b',' && byte != b'"')
-            };
-            if param.eq_ignore_ascii_case(name.as_bytes()) && found.replace(value).is_some() {
-                return None;
-            }
-            scan.space();
-            if scan.is_done() {
-                return found;
-            }
-            if !scan.eat_spaced(b',') {
-                return None;
-            }
-        }
     }
 }
 
@@ -235,7 +194,9 @@ pub enum Refused {
 ///     challenge = challenge.header(name.as_str(), value);
 /// }
 /// let me = Credentials { username: "alice".into(), password: Secret::new("secret"), realm: Some("trunk-1".into()) };
-/// let (name, value) = answer(&challenge.build()?, &me, b"REGISTER", b"sip:example.com", 1).expect("our realm");
+/// let never_used = 0x5eed;
+/// let answer = answer(&challenge.build()?, &me, b"REGISTER", b"sip:example.com", 1, never_used);
+/// let (name, value) = answer.expect("our realm");
 /// request.set(name, value.as_bytes())?;
 ///
 /// let password = |user: &str| (user == "alice").then(|| Secret::new("secret"));
@@ -288,11 +249,12 @@ impl Authenticator {
         realm: &str,
         password: impl FnOnce(&str) -> Option<Secret>,
     ) -> Verdict {
-        let mut all = request.lines(asker.answer_header()).filter_map(AuthParams::of);
-        let Some(params) = all.find(|params| params.find("realm") == Some(realm.as_bytes())) else {
+        let all = request.lines(asker.answer_header()).filter_map(AuthParams::of);
+        let mut all = all.filter_map(Given::read);
+        let Some(given) = all.find(|given| given.realm == Some(realm.as_bytes())) else {
             return Verdict::Missing;
         };
-        match self.check(now, request, params, realm, password) {
+        match self.check(now, request, given, realm, password) {
             Ok(Ok(username)) => Verdict::Accepted { username },
             Ok(Err(Stale)) => Verdict::Stale,
             Err(refused) => Verdict::Refused(refused),
@@ -303,29 +265,26 @@ impl Authenticator {
         &mut self,
         now: Instant,
         request: &Message,
-        params: AuthParams<'_>,
+        given: Given<'_>,
         realm: &str,
         password: impl FnOnce(&str) -> Option<Secret>,
     ) -> Result<Result<String, Stale>, Refused> {
-        let find = |name| params.find(name).ok_or(Refused::Malformed);
-        let username = unquote(find("username")?);
+        let needed = |value: Option<_>| value.ok_or(Refused::Malformed);
+        let username = unquote(needed(given.username)?);
         let username = std::str::from_utf8(&username).map_err(|_| Refused::Malformed)?;
-        let (nonce, uri, given) = (find("nonce")?, find("uri")?, find("response")?);
-        let algorithm = match params.find("algorithm") {
+        let (nonce, uri, response) = (needed(given.nonce)?, needed(given.uri)?, needed(given.response)?);
+        let algorithm = match given.algorithm {
             Some(text) => Algorithm::read(text).ok_or(Refused::Algorithm)?,
             None => Algorithm::Md5,
         };
-        if !params.find("qop").is_some_and(|qop| qop.eq_ignore_ascii_case(b"auth")) {
+        if !given.qop.is_some_and(|qop| qop.eq_ignore_ascii_case(b"auth")) {
             return Err(Refused::Qop);
         }
-        let (nc, cnonce) = (find("nc")?, find("cnonce")?);
+        let (nc, cnonce) = (needed(given.nc)?, needed(given.cnonce)?);
         let count = read_count(nc).ok_or(Refused::Malformed)?;
         let issued = self.nonces.read(nonce, realm).ok_or(Refused::Nonce)?;
-        if !is_same_uri(uri, request.uri_text()) {
-            return Err(Refused::Uri);
-        }
         let secret = password(username);
-        let expected = response(
+        let expected = digest(
             algorithm,
             &Inputs {
                 username: username.as_bytes(),
@@ -337,9 +296,14 @@ impl Authenticator {
                 counted: Some((nc, cnonce)),
             },
         );
-        let is_right = is_same_secret(expected.as_bytes(), given.to_ascii_lowercase().as_slice());
+        let is_right = is_same_secret(expected.as_bytes(), response.to_ascii_lowercase().as_slice());
         if !is_right || secret.is_none() {
             return Err(Refused::Password);
+        }
+        // The digest is over the URI as given. Whether it means the request's is asked by those alone who know the
+        // password: to compare them costs more than to read them.
+        if !is_same_uri(uri, request.uri_text()) {
+            return Err(Refused::Uri);
         }
         // Only now, so that nobody without the password can use up a count or learn what is remembered.
         match self.nonces.use_once(now, issued, count) {
@@ -389,20 +353,24 @@ pub fn is_stale(challenge: &Message) -> bool {
         challenge
             .lines(name)
             .filter_map(AuthParams::of)
-            .any(|params| params.find("stale").is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")))
+            .filter_map(Challenge::read)
+            .any(|challenge| challenge.stale.is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")))
     })
 }
 
 /// The header that answers a 401 or 407, or `None` if no challenge in it is one we answer: another realm, an unknown
 /// algorithm, a protection we do not offer.
 ///
-/// `count` is how often this nonce has been answered, counting this time.
+/// `count` is how often this nonce has been answered, counting this time. `cnonce` is a number that nobody could guess
+/// before and that was not used before: with it whoever challenges cannot look the password up in a table that it made
+/// beforehand for a nonce of its own (RFC 7616 §5.10). It must tell nothing of the password, since it is sent as it is.
 pub fn answer(
     challenge: &Message,
     credentials: &Credentials,
     method: &[u8],
     uri: &[u8],
     count: u32,
+    cnonce: u64,
 ) -> Option<(Name, String)> {
     let asker = match challenge.status()?.code() {
         401 => Asker::UserAgent,
@@ -410,40 +378,38 @@ pub fn answer(
         _ => return None,
     };
     [Algorithm::Sha256, Algorithm::Md5].into_iter().find_map(|algorithm| {
-        challenge.lines(asker.challenge_header()).filter_map(AuthParams::of).find_map(|params| {
-            let offered = params.find("algorithm").map_or(Some(Algorithm::Md5), Algorithm::read)?;
+        let all = challenge.lines(asker.challenge_header()).filter_map(AuthParams::of);
+        all.filter_map(Challenge::read).find_map(|challenge| {
+            let offered = challenge.algorithm.map_or(Some(Algorithm::Md5), Algorithm::read)?;
             let value = (offered == algorithm)
-                .then(|| answer_one(params, algorithm, credentials, method, uri, count))??;
+                .then(|| answer_one(challenge, algorithm, credentials, method, uri, count, cnonce))??;
             Some((asker.answer_header(), value))
         })
     })
 }
 
 fn answer_one(
-    params: AuthParams<'_>,
+    challenge: Challenge<'_>,
     algorithm: Algorithm,
     credentials: &Credentials,
     method: &[u8],
     uri: &[u8],
     count: u32,
+    cnonce: u64,
 ) -> Option<String> {
-    let realm = params.find("realm")?;
-    let nonce = params.find("nonce")?;
+    let (realm, nonce) = (challenge.realm?, challenge.nonce?);
     if credentials.realm.as_ref().is_some_and(|wanted| wanted.as_bytes() != realm) {
         return None;
     }
     let offers = |qop: &[u8]| {
         qop.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"auth"))
     };
-    let has_qop = match params.find("qop") {
-        Some(qop) if !offers(qop) => return None,
-        qop => qop.is_some(),
-    };
-    let nc = format!("{count:08x}");
-    // It need not be secret, only ours and not the server's to choose: made from what the server does not know.
-    let cnonce = Algorithm::Sha256.hash(&[&credentials.password.0, nonce, uri, nc.as_bytes(), b"cnonce"]);
-    let cnonce = &cnonce.as_bytes()[..16];
-    let digest = response(
+    if challenge.qop.is_some_and(|qop| !offers(qop)) {
+        return None;
+    }
+    let has_qop = challenge.qop.is_some();
+    let (nc, cnonce) = (format!("{count:08x}"), format!("{cnonce:016x}"));
+    let response = digest(
         algorithm,
         &Inputs {
             username: credentials.username.as_bytes(),
@@ -452,7 +418,7 @@ fn answer_one(
             nonce,
             method,
             uri,
-            counted: has_qop.then_some((nc.as_bytes(), cnonce)),
+            counted: has_qop.then_some((nc.as_bytes(), cnonce.as_bytes())),
         },
     );
     // What is neither UTF-8 nor on one line is nothing that a server of this protocol could have asked for.
@@ -461,7 +427,7 @@ fn answer_one(
         String::from_utf8(bytes.to_vec()).ok().filter(|_| is_line)
     };
     let mut value = format!(
-        "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{digest}\", algorithm={}",
+        "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{}\", response=\"{response}\", algorithm={}",
         credentials.username.replace('\\', "\\\\").replace('"', "\\\""),
         text(realm)?,
         text(nonce)?,
@@ -470,9 +436,9 @@ fn answer_one(
     );
     // Writing to a String cannot fail.
     if has_qop {
-        let _ = write!(value, ", qop=auth, nc={nc}, cnonce=\"{}\"", text(cnonce)?);
+        let _ = write!(value, ", qop=auth, nc={nc}, cnonce=\"{cnonce}\"");
     }
-    if let Some(opaque) = params.find("opaque") {
+    if let Some(opaque) = challenge.opaque {
         let _ = write!(value, ", opaque=\"{}\"", text(opaque)?);
     }
     Some(value)

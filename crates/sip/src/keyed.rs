@@ -13,8 +13,8 @@ pub struct Keys {
     /// Kept over restarts and shared by all nodes: signs Record-Route parameters and our Vias' branches, so that any
     /// node understands what another one signed.
     pub shared: [u8; 32],
-    /// New at every start of every node: makes branches and tags that never repeat, and nonces that only the node
-    /// that remembers their counts takes.
+    /// New at every start of every node: makes branches, tags and client nonces that never repeat, and nonces that
+    /// only the node that remembers their counts takes.
     pub unique: [u8; 32],
 }
 
@@ -147,11 +147,17 @@ pub(crate) fn hex(value: u64) -> [u8; 16] {
     std::array::from_fn(|at| DIGITS[(value >> (60 - 4 * at) & 15) as usize])
 }
 
-/// Names that never repeat and cannot be guessed: branches, tags, Call-IDs.
+/// Names that never repeat and cannot be guessed: branches, tags, Call-IDs, client nonces.
 #[derive(Clone)]
 pub(crate) struct Names {
     key: Key,
     count: u64,
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Names({} given)", self.count)
+    }
 }
 
 impl Names {

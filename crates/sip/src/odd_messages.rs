@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use crate::digest::{Asker, Authenticator, Credentials, Refused, Secret, Verdict, answer};
 use crate::endpoint::{Config, Endpoint, Event, Listener, Output};
 use crate::flow::{Flow, Source, Transport};
 use crate::header::address::Address;
@@ -30,8 +31,7 @@ fn originals() -> Vec<Vec<u8>> {
         Subscription-State: active;expires=60\r\nSession-Expires: 1800;refresher=uac\r\n\
         P-Asserted-Identity: \"A\" <sip:+14385950345@y>, <tel:+14385950345>\r\nDiversion: <sip:d@y>;reason=no-answer\r\n\
         History-Info: <sip:h@y>;index=1\r\nIdentity: abc\r\nWarning: 399 h \"text\"\r\nReason: Q.850;cause=16\r\n\
-        Authorization: Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"sip:h\", response=\"0\", qop=auth, \
-        nc=00000001, cnonce=\"c\"\r\nProxy-Authorization: Digest realm=\"r\"\r\nContent-Type: application/sdp\r\n\
+        Proxy-Authorization: Digest realm=\"r\"\r\nContent-Type: application/sdp\r\n\
         X-Unknown: value\r\nContent-Length: 4\r\n\r\nv=0\n";
     let core = |via: &str, cseq: &str, to: &str| {
         format!(
@@ -51,13 +51,32 @@ fn originals() -> Vec<Vec<u8>> {
         ("CANCEL", "<sip:bob@b>"),
         ("OPTIONS", "Bob <sip:bob@b>"),
     ] {
-        let start = format!("{method} sip:+14385950345;npdi@192.0.2.200:5060;user=phone SIP/2.0\r\n");
-        all.push(start + &core(via, &format!("1 {method}"), to));
+        let uri = "sip:+14385950345;npdi@192.0.2.200:5060;user=phone";
+        let start = format!("{method} {uri} SIP/2.0\r\n");
+        let right = authorization(method, uri);
+        all.push(start + &right + &core(via, &format!("1 {method}"), to));
     }
     for status in ["200 OK", "183 Session Progress", "401 Unauthorized", "503 Service Unavailable"] {
         all.push(format!("SIP/2.0 {status}\r\n") + &core(ours, "1 INVITE", "<sip:bob@b>;tag=9"));
     }
     all.into_iter().map(String::into_bytes).collect()
+}
+
+fn keys() -> Keys {
+    Keys { shared: [1; 32], unique: [2; 32] }
+}
+
+const REALM: &str = "r";
+const PASSWORD: &str = "pw";
+
+/// Credentials that an authenticator with our keys takes, so that odd ones come as far as they can.
+fn authorization(method: &str, uri: &str) -> String {
+    let challenges = Authenticator::new(&keys()).challenge(Instant::ZERO, Asker::UserAgent, REALM, false);
+    let challenge = format!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: {}\r\n\r\n", challenges[0].1);
+    let me = Credentials { username: "a".into(), password: Secret::new(PASSWORD), realm: Some(REALM.into()) };
+    let challenge = Message::parse(challenge.as_bytes()).unwrap();
+    let (_, value) = answer(&challenge, &me, method.as_bytes(), uri.as_bytes(), 1, 7).unwrap();
+    format!("Authorization: {value}\r\n")
 }
 
 /// What is done to a line: it is given anew, or several times, or not at all.
@@ -162,7 +181,7 @@ fn endpoint() -> Endpoint {
     };
     let mut config = Config::new(vec![listener(Transport::Udp), listener(Transport::Tcp)]);
     config.methods = MethodSet::of(&Method::NAMED);
-    Endpoint::new(config, &Keys { shared: [1; 32], unique: [2; 32] })
+    Endpoint::new(config, &keys())
 }
 
 /// Looks at everything that a message offers.
@@ -182,11 +201,29 @@ fn look_at_all(message: &Message) {
 
 struct Judge {
     endpoint: Endpoint,
+    authenticator: Authenticator,
     count: usize,
+    /// Messages with credentials that were right.
+    right: usize,
     worst: (usize, Vec<u8>),
 }
 
 impl Judge {
+    fn new() -> Judge {
+        let authenticator = Authenticator::new(&keys());
+        Judge { endpoint: endpoint(), authenticator, count: 0, right: 0, worst: (0, Vec::new()) }
+    }
+
+    /// Looks at a request's credentials.
+    fn look_at_credentials(&mut self, message: &Message) {
+        for asker in [Asker::UserAgent, Asker::Proxy] {
+            let password = |_: &str| Some(Secret::new(PASSWORD));
+            let verdict = self.authenticator.verify(Instant::ZERO, message, asker, REALM, password);
+            let is_right = matches!(verdict, Verdict::Accepted { .. } | Verdict::Refused(Refused::Replay));
+            self.right += usize::from(is_right);
+        }
+    }
+
     /// Takes one message; looks at the work, then lets whatever began come to its end.
     fn take(&mut self, transport: Transport, bytes: &[u8]) {
         let now = Instant::ZERO;
@@ -230,6 +267,9 @@ impl Judge {
             work::take();
             look_at_all(&message);
             assert!(work::take() <= 8 * bytes.len().max(200), "views: {:?}", String::from_utf8_lossy(bytes));
+            self.look_at_credentials(&message);
+            let visited = work::take();
+            assert!(visited <= 8 * bytes.len().max(200), "credentials: {:?}", String::from_utf8_lossy(bytes));
         }
         let mut framer = Framer::default();
         framer.push(bytes);
@@ -267,7 +307,7 @@ fn for_each_odd_message(mut odd: impl FnMut(&[u8]), mut done: impl FnMut()) {
 
 #[test]
 fn twenty_thousand_malformed_messages() {
-    let judge = RefCell::new(Judge { endpoint: endpoint(), count: 0, worst: (0, Vec::new()) });
+    let judge = RefCell::new(Judge::new());
     let mut start = Instant::ZERO;
     for_each_odd_message(
         |bytes| {
@@ -289,6 +329,7 @@ fn twenty_thousand_malformed_messages() {
     );
     let judge = judge.into_inner();
     assert!(judge.count >= 20_000, "only {}", judge.count);
+    assert!(judge.right >= judge.count / 2, "only {} came as far as they can", judge.right);
     assert!(
         judge.worst.0 <= 80,
         "{} tenths: {:.300}",
@@ -329,7 +370,7 @@ fn malformed_messages_split_anywhere_say_the_same() {
 /// Each byte of a good message, gone or turned, and each length it could be cut to.
 #[test]
 fn every_byte_gone_or_turned() {
-    let mut judge = Judge { endpoint: endpoint(), count: 0, worst: (0, Vec::new()) };
+    let mut judge = Judge::new();
     let original = &originals()[0];
     for at in 0..original.len() {
         let mut bytes = original.clone();

@@ -16,14 +16,15 @@ fn rfc7616_examples() {
         uri: b"/dir/index.html",
         counted: Some((b"00000001", b"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")),
     };
-    assert_eq!(response(Algorithm::Md5, &inputs), "8ca523f5e9506fed4657c9700eebdbec");
+    assert_eq!(digest(Algorithm::Md5, &inputs), "8ca523f5e9506fed4657c9700eebdbec");
     assert_eq!(
-        response(Algorithm::Sha256, &inputs),
+        digest(Algorithm::Sha256, &inputs),
         "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"
     );
 }
 
 const REALM: &str = "trunk-1";
+const CNONCE: u64 = 0x0123_4567_89ab_cdef;
 
 fn request(uri: &str, authorization: &str) -> Message {
     let line =
@@ -59,7 +60,7 @@ fn verify(server: &mut Authenticator, now: Instant, request: &Message) -> Verdic
 }
 
 fn answer_to(challenge: &Message, uri: &str, count: u32) -> String {
-    answer(challenge, &alice(), b"REGISTER", uri.as_bytes(), count).unwrap().1
+    answer(challenge, &alice(), b"REGISTER", uri.as_bytes(), count, CNONCE).unwrap().1
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn what_is_refused_and_why() {
         (good.replace("nonce=\"", "nonce=\"1"), Refused::Nonce),
         (good.replacen("nonce=\"0", "nonce=\"1", 1), Refused::Nonce),
         (good.replace("username=\"alice\", ", ""), Refused::Malformed),
-        (good.replace("uri=\"sip:h\"", "uri=\"sip:i\""), Refused::Uri),
+        (good.replace("uri=\"sip:h\"", "uri=\"sip:i\""), Refused::Password),
     ];
     for (text, why) in cases {
         assert_ne!(text, good);
@@ -155,7 +156,8 @@ fn a_nonce_is_bound_to_its_realm_and_its_node() {
     let elsewhere = challenge(&mut server, now, "trunk-2", false);
     let mut bob = alice();
     bob.realm = None;
-    let stolen = answer(&elsewhere, &bob, b"REGISTER", b"sip:h", 1).unwrap().1.replace("trunk-2", REALM);
+    let stolen =
+        answer(&elsewhere, &bob, b"REGISTER", b"sip:h", 1, CNONCE).unwrap().1.replace("trunk-2", REALM);
     assert_eq!(verify(&mut server, now, &request("sip:h", &stolen)), Verdict::Refused(Refused::Nonce));
     let mut other = Authenticator::new(&Keys { shared: [1; 32], unique: [9; 32] });
     let foreign = challenge(&mut other, now, REALM, false);
@@ -193,12 +195,12 @@ fn a_client_answers_its_own_realm_and_the_better_algorithm() {
     assert!(answer_to(&ours, "sip:h", 1).contains("algorithm=SHA-256"));
     let theirs = challenge(&mut server, Instant::ZERO, "evil", false);
     assert!(!is_stale(&theirs));
-    assert_eq!(answer(&theirs, &alice(), b"REGISTER", b"sip:h", 1), None);
+    assert_eq!(answer(&theirs, &alice(), b"REGISTER", b"sip:h", 1, CNONCE), None);
     let one = |value: &str| {
         let request = request("sip:h", "");
         let text =
             ResponseBuilder::new(&request, Asker::Proxy.status()).header("Proxy-Authenticate", value).build();
-        answer(&text.unwrap(), &alice(), b"REGISTER", b"sip:h", 1)
+        answer(&text.unwrap(), &alice(), b"REGISTER", b"sip:h", 1, CNONCE)
     };
     assert_eq!(one("Digest realm=\"trunk-1\", nonce=\"n\", algorithm=SHA-512-256, qop=\"auth\""), None);
     assert_eq!(one("Digest realm=\"trunk-1\", nonce=\"n\", qop=\"auth-int\""), None);
@@ -224,7 +226,7 @@ fn a_challenge_that_cannot_be_repeated_on_one_line_is_not_answered() {
     ] {
         let text = format!("SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: {value}\r\n\r\n");
         let challenge = Message::parse(text.as_bytes()).unwrap();
-        assert_eq!(answer(&challenge, &alice(), b"REGISTER", b"sip:h", 1), None, "{value:?}");
+        assert_eq!(answer(&challenge, &alice(), b"REGISTER", b"sip:h", 1, CNONCE), None, "{value:?}");
     }
 }
 
@@ -233,7 +235,7 @@ fn a_user_name_may_hold_quotes() {
     let mut server = authenticator();
     let challenge = challenge(&mut server, Instant::ZERO, REALM, false);
     let odd = Credentials { username: r#"a "b" \c"#.into(), ..alice() };
-    let (_, value) = answer(&challenge, &odd, b"REGISTER", b"sip:h", 1).unwrap();
+    let (_, value) = answer(&challenge, &odd, b"REGISTER", b"sip:h", 1, CNONCE).unwrap();
     assert!(value.starts_with(r#"Digest username="a \"b\" \\c", realm"#), "{value}");
     let request = request("sip:h", &value);
     let verdict = server.verify(Instant::ZERO, &request, Asker::UserAgent, REALM, |user| {
@@ -250,4 +252,42 @@ fn a_nonce_that_nobody_used_grows_old_too() {
     let late = Instant::ZERO + crate::limits::NONCE_LIFETIME + Duration::from_millis(1);
     assert_eq!(verify(&mut server, late, &first), Verdict::Stale);
     assert_eq!(server.remembered(), 0);
+}
+
+/// The URI of the request and that of the credentials were compared each parameter with each, before anything was known
+/// of the sender.
+#[test]
+fn looking_at_credentials_is_linear() {
+    let mut server = authenticator();
+    let challenge = challenge(&mut server, Instant::ZERO, REALM, false);
+    let (long, longer) = (format!("sip:h{}", ";a".repeat(1_020)), format!("sip:h{}", ";b".repeat(3_900)));
+    let good = answer_to(&challenge, &longer, 1);
+    let many = format!("Digest {}realm=\"{REALM}\"", "a=b, ".repeat(1_600));
+    let quotes = format!("Digest realm=\"{REALM}\", username=\"{}\"", "\\\\".repeat(4_000));
+    for (text, expected) in [
+        (good.replace("alice", "bob"), Verdict::Refused(Refused::Password)),
+        (good, Verdict::Refused(Refused::Uri)),
+        (many, Verdict::Refused(Refused::Malformed)),
+        (quotes, Verdict::Refused(Refused::Malformed)),
+    ] {
+        let request = request(&long, &text);
+        work::take();
+        assert_eq!(verify(&mut server, Instant::ZERO, &request), expected);
+        let visited = work::take();
+        assert!(visited <= 8 * request.bytes().len(), "{visited} for {}", request.bytes().len());
+    }
+}
+
+/// It was a hash of the password, which a server that always gives one nonce could look up in a table made once.
+#[test]
+fn a_client_nonce_is_the_callers_and_tells_nothing_of_the_password() {
+    let mut server = authenticator();
+    let challenge = challenge(&mut server, Instant::ZERO, REALM, false);
+    let cnonce_of = |password: &str, cnonce| {
+        let me = Credentials { password: Secret::new(password), ..alice() };
+        let (_, value) = answer(&challenge, &me, b"REGISTER", b"sip:h", 1, cnonce).unwrap();
+        value.split("cnonce=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
+    };
+    assert_eq!(cnonce_of("secret", 7), "0000000000000007");
+    assert_eq!(cnonce_of("other", u64::MAX), "ffffffffffffffff");
 }

@@ -308,7 +308,7 @@ impl Endpoint {
             return self.call_try_next(now, handle);
         }
         if matches!(status.code(), 401 | 407) && !has_authenticated && !call.is_cancelled {
-            let answer = authorization(call, target, response);
+            let answer = authorization(call, target, response, self.names.next());
             if answer.is_some() && self.call_branch(now, handle, target, answer).is_ok() {
                 return self.call_settle(handle);
             }
@@ -453,8 +453,8 @@ fn note_best(call: &mut Call, status: Status, target: usize, response: Option<&M
 }
 
 /// The answer to a target's challenge, if the target has credentials for it.
-fn authorization(call: &Call, target: usize, response: &Message) -> Option<(Name, String)> {
+fn authorization(call: &Call, target: usize, response: &Message, cnonce: u64) -> Option<(Name, String)> {
     let place = call.plan.targets.get(target)?;
     let credentials = place.credentials.as_ref()?;
-    digest::answer(response, credentials, call.message.method_text(), &place.uri, 1)
+    digest::answer(response, credentials, call.message.method_text(), &place.uri, 1, cnonce)
 }

@@ -284,6 +284,7 @@ impl UserAgent {
         let Some(call) = self.call_of_attempt(id) else {
             return self.handle_other_response(now, id, status, response);
         };
+        let cnonce = self.names.next();
         let Ok(found) = self.call_at(call) else { return };
         let State::Calling { invite, is_given_up, .. } = &found.state else { return };
         let is_given_up = *is_given_up;
@@ -295,7 +296,7 @@ impl UserAgent {
             }
         } else if status.is_success() {
             self.answered(now, call, response, is_given_up);
-        } else if let Some(next) = Self::with_credentials(found, response, invite) {
+        } else if let Some(next) = Self::with_credentials(found, response, invite, cnonce) {
             found.has_authenticated = true;
             let flow = found.flow;
             match self.endpoint.request(now, next.clone(), flow) {
@@ -315,9 +316,9 @@ impl UserAgent {
     }
 
     /// The INVITE again with credentials and a higher CSeq (RFC 3261 §22.2), once.
-    fn with_credentials(call: &Call, response: &Message, invite: &Message) -> Option<Message> {
+    fn with_credentials(call: &Call, response: &Message, invite: &Message, cnonce: u64) -> Option<Message> {
         let credentials = call.credentials.as_ref().filter(|_| !call.has_authenticated)?;
-        let (name, value) = digest::answer(response, credentials, b"INVITE", invite.uri_text(), 1)?;
+        let (name, value) = digest::answer(response, credentials, b"INVITE", invite.uri_text(), 1, cnonce)?;
         let number = invite.cseq().ok()?.number.checked_add(1)?;
         let mut next = invite.clone();
         next.set(name, value.as_bytes()).ok()?;

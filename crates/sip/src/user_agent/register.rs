@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::digest::{self, Credentials};
 use crate::edit::UnsafeText;
+use crate::keyed::{Keys, Names};
 use crate::limits::CONTACTS_MAX;
 use crate::message::Message;
 use crate::method::Method;
@@ -89,13 +90,22 @@ pub struct Registration {
     answers: u32,
     /// The challenge that our credentials answer, and how often they did.
     challenge: Option<(Message, u32)>,
+    cnonces: Names,
     health: RegistrationHealth,
 }
 
 impl Registration {
     /// A registration to be made at once. `call_id` and `tag` are unique texts of the caller's.
-    pub fn new(now: Instant, config: RegistrationConfig, call_id: String, tag: String) -> Registration {
+    pub fn new(
+        now: Instant,
+        keys: &Keys,
+        config: RegistrationConfig,
+        call_id: String,
+        tag: String,
+    ) -> Registration {
         let expires_s = config.expires_s.clamp(1, EXPIRES_MAX_S);
+        // No two registrations of one node are to use the same ones.
+        let cnonces = Names::new(keys, &format!("cnonces of {call_id}"));
         Registration {
             config,
             call_id,
@@ -109,6 +119,7 @@ impl Registration {
             has_lengthened: false,
             answers: 0,
             challenge: None,
+            cnonces,
             health: RegistrationHealth::Unknown,
         }
     }
@@ -192,7 +203,9 @@ impl Registration {
 
     fn answers_challenge(&self, response: &Message) -> bool {
         self.config.credentials.as_ref().is_some_and(|credentials| {
-            digest::answer(response, credentials, b"REGISTER", self.config.registrar.as_bytes(), 1).is_some()
+            let uri = self.config.registrar.as_bytes();
+            // Only whether there is one: it is not sent.
+            digest::answer(response, credentials, b"REGISTER", uri, 1, 0).is_some()
         })
     }
 
@@ -214,7 +227,9 @@ impl Registration {
         {
             *count += 1;
             let uri = self.config.registrar.as_bytes();
-            if let Some((name, value)) = digest::answer(challenge, credentials, b"REGISTER", uri, *count) {
+            let cnonce = self.cnonces.next();
+            let answer = digest::answer(challenge, credentials, b"REGISTER", uri, *count, cnonce);
+            if let Some((name, value)) = answer {
                 builder = builder.header(name.as_str(), value);
             }
         }
@@ -290,6 +305,7 @@ mod tests {
     use crate::print::ResponseBuilder;
 
     fn registration() -> Registration {
+        let keys = Keys { shared: [1; 32], unique: [2; 32] };
         let config = RegistrationConfig {
             registrar: "sip:carrier.example".into(),
             address: "sip:me@carrier.example".into(),
@@ -301,7 +317,7 @@ mod tests {
                 realm: Some("carrier.example".into()),
             }),
         };
-        Registration::new(Instant::ZERO, config, "call".into(), "tag".into())
+        Registration::new(Instant::ZERO, &keys, config, "call".into(), "tag".into())
     }
 
     fn answer(request: &Message, code: u16, headers: &[(&str, &str)]) -> Message {

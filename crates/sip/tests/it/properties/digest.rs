@@ -31,7 +31,7 @@ pub(crate) fn check(bytes: &[u8]) {
         let _ = is_stale(&challenge);
         let me =
             Credentials { username: "a".into(), password: Secret::new("secret"), realm: Some(REALM.into()) };
-        if let Some((_, value)) = answer(&challenge, &me, b"REGISTER", b"sip:h", 1) {
+        if let Some((_, value)) = answer(&challenge, &me, b"REGISTER", b"sip:h", 1, 7) {
             assert!(value.contains("realm=\"r\""), "no other realm is answered");
             assert!(!value.contains("secret"));
             assert!(!value.contains(['\r', '\n', '\0']), "an answer fits into one line: {value:?}");

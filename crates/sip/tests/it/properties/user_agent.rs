@@ -39,7 +39,7 @@ impl World {
         let ping = PingConfig::new("sip:gw".into(), "sip:us@h".into());
         World {
             agent: UserAgent::new(Config::new(vec![listener]), &keys, "sip:me@192.0.2.1".into()),
-            registration: Registration::new(Instant::ZERO, registration, "call".into(), "tag".into()),
+            registration: Registration::new(Instant::ZERO, &keys, registration, "call".into(), "tag".into()),
             ping: Ping::new(Instant::ZERO, ping, "call".into(), "tag".into()),
             now: Instant::ZERO,
             flow: Flow::udp(local, remote),
