@@ -36,7 +36,7 @@ pub struct Dialog {
 pub enum DialogError {
     /// A header cannot be used.
     Header(HeaderError),
-    /// A tag or the Contact is missing.
+    /// The Contact is missing.
     Incomplete,
 }
 
@@ -44,7 +44,7 @@ impl std::fmt::Display for DialogError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             DialogError::Header(error) => write!(f, "no dialog: {error}"),
-            DialogError::Incomplete => f.write_str("no dialog: a tag or the Contact is missing"),
+            DialogError::Incomplete => f.write_str("no dialog: the Contact is missing"),
         }
     }
 }
@@ -58,18 +58,34 @@ impl From<HeaderError> for DialogError {
 }
 
 impl Dialog {
-    /// The caller's view, from a response with a To tag (§12.1.2).
+    /// The caller's view, from a response (§12.1.2). Old callees put no tag into To; theirs is empty then.
     pub fn from_answer(response: &Message) -> Result<Dialog, DialogError> {
-        let number = response.cseq()?.number;
-        let mut routes: Vec<Vec<u8>> = response.list(Name::RecordRoute).map(<[u8]>::to_vec).collect();
+        let mut routes = routes(response);
         routes.reverse();
+        check_routes(&routes)?;
+        Dialog::of_answer(response, contact(response)?, routes)
+    }
+
+    /// The same for an answer whose Contact or Record-Route cannot be used: good for an ACK and a BYE to where the
+    /// INVITE went.
+    pub(crate) fn from_answer_of(response: &Message, target: &[u8]) -> Result<Dialog, DialogError> {
+        let mut routes = routes(response);
+        routes.reverse();
+        if check_routes(&routes).is_err() {
+            routes.clear();
+        }
+        Dialog::of_answer(response, target.to_vec(), routes)
+    }
+
+    fn of_answer(response: &Message, target: Vec<u8>, routes: Vec<Vec<u8>>) -> Result<Dialog, DialogError> {
+        let number = response.cseq()?.number;
         Ok(Dialog {
             call_id: response.call_id()?.to_vec(),
             local: one_line(response.single(Name::From)?).into_owned(),
             local_tag: response.from()?.tag().unwrap_or_default().to_vec(),
             remote: one_line(response.single(Name::To)?).into_owned(),
-            remote_tag: response.to()?.tag().ok_or(DialogError::Incomplete)?.to_vec(),
-            target: contact(response)?,
+            remote_tag: response.to()?.tag().unwrap_or_default().to_vec(),
+            target,
             routes,
             local_number: number,
             invite_number: number,
@@ -80,6 +96,8 @@ impl Dialog {
     /// The callee's view, from the request and the tag that our answers to it carry (§12.1.1).
     pub fn from_request(request: &Message, tag: &[u8]) -> Result<Dialog, DialogError> {
         let number = request.cseq()?.number;
+        let routes = routes(request);
+        check_routes(&routes)?;
         let mut local = one_line(request.single(Name::To)?).into_owned();
         local.extend_from_slice(b";tag=");
         local.extend_from_slice(tag);
@@ -90,7 +108,7 @@ impl Dialog {
             remote: one_line(request.single(Name::From)?).into_owned(),
             remote_tag: request.from()?.tag().unwrap_or_default().to_vec(),
             target: contact(request)?,
-            routes: request.list(Name::RecordRoute).map(<[u8]>::to_vec).collect(),
+            routes,
             local_number: 0,
             invite_number: number,
             remote_number: Some(number),
@@ -124,29 +142,37 @@ impl Dialog {
     /// Notes a request of the other side; false if it comes out of order and is owed a 500 (§12.2.2).
     pub fn note_request(&mut self, request: &Message) -> bool {
         let Ok(cseq) = request.cseq() else { return false };
-        if self.remote_number.is_some_and(|last| cseq.number <= last) && cseq.method != Method::Ack {
-            return false;
+        if cseq.method == Method::Ack {
+            return true;
         }
-        if cseq.method != Method::Ack {
+        let in_order = self.remote_number.is_none_or(|last| cseq.number > last);
+        if in_order {
             self.remote_number = Some(cseq.number);
         }
-        // A re-INVITE or UPDATE may move the other side (§12.2.2).
-        if matches!(cseq.method, Method::Invite | Method::Update)
-            && let Ok(target) = contact(request)
-        {
+        in_order
+    }
+
+    /// A re-INVITE or UPDATE that is accepted may move the other side (§12.2.2). One that is refused changes nothing.
+    pub fn refresh(&mut self, request: &Message) {
+        if let Ok(target) = contact(request) {
             self.target = target;
         }
-        true
     }
 
     /// A request to the other side (§12.2.1.1). Contact, if it needs one, is the caller's to add; Via is the
     /// endpoint's.
     pub fn request(&mut self, method: Method) -> RequestBuilder {
-        self.local_number = self.local_number.saturating_add(1).min(CSEQ_MAX);
+        let number = self.next_number();
         if method == Method::Invite {
-            self.invite_number = self.local_number;
+            self.invite_number = number;
         }
-        self.build(method, self.local_number)
+        self.build(method, number)
+    }
+
+    /// The CSeq number of our next request.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.local_number = self.local_number.saturating_add(1).min(CSEQ_MAX);
+        self.local_number
     }
 
     /// The ACK for a 2xx (§13.2.2.4).
@@ -186,8 +212,27 @@ fn is_loose(route: &[u8]) -> bool {
 /// The Contact's URI, which becomes the request-URI of what follows: one that cannot stand there makes no dialog.
 fn contact(message: &Message) -> Result<Vec<u8>, DialogError> {
     let contact = message.contacts().next().ok_or(DialogError::Incomplete)??;
-    let is_writable = contact.uri_text.iter().all(|&byte| byte > b' ' && byte != 0x7f);
-    if is_writable { Ok(contact.uri_text.to_vec()) } else { Err(invalid(Name::Contact).into()) }
+    if is_writable(contact.uri_text) {
+        Ok(contact.uri_text.to_vec())
+    } else {
+        Err(invalid(Name::Contact).into())
+    }
+}
+
+fn routes(message: &Message) -> Vec<Vec<u8>> {
+    message.list(Name::RecordRoute).map(<[u8]>::to_vec).collect()
+}
+
+/// A strict router's URI becomes the request-URI, too.
+fn check_routes(routes: &[Vec<u8>]) -> Result<(), DialogError> {
+    let first = routes.first().filter(|route| !is_loose(route));
+    let uri = first.and_then(|route| crate::header::address::Address::parse(route));
+    let is_good = uri.is_none_or(|address| is_writable(address.uri_text));
+    if is_good { Ok(()) } else { Err(invalid(Name::RecordRoute).into()) }
+}
+
+fn is_writable(uri: &[u8]) -> bool {
+    uri.iter().all(|&byte| byte > b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]
@@ -206,5 +251,20 @@ mod tests {
         let fault = HeaderError { name: Name::Contact, fault: Fault::Invalid };
         assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
         assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+    }
+
+    /// Nor can one whose first proxy is a strict router that cannot be written.
+    #[test]
+    fn a_route_that_cannot_be_written_makes_no_dialog() {
+        let answer = Message::parse(
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>;tag=2\r\n\
+              Call-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:c@d>\r\nRecord-Route: <sip:\x01@p>\r\n\r\n",
+        )
+        .unwrap();
+        let fault = HeaderError { name: Name::RecordRoute, fault: Fault::Invalid };
+        assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
+        assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+        let dialog = Dialog::from_answer_of(&answer, b"sip:x@y").unwrap();
+        assert_eq!(dialog.ack().unwrap().uri_text(), b"sip:x@y");
     }
 }

@@ -85,5 +85,11 @@ pub const REDIRECT_DECISION_MAX: Duration = Duration::from_secs(5);
 /// The most calls a [`crate::user_agent::UserAgent`] holds at once.
 pub const CALLS_MAX: usize = 1_000;
 
+/// The most REFERs of one side that one call of a [`crate::user_agent::UserAgent`] reports on at once.
+pub const REFERS_MAX: usize = 16;
+
+/// The most callees that one call of a [`crate::user_agent::UserAgent`] thanks for taking it; more are not answered.
+pub const TAKERS_MAX: usize = 16;
+
 /// The most contacts read from a REGISTER answer.
 pub const CONTACTS_MAX: usize = 100;

@@ -4,13 +4,21 @@
 //! takes calls: it is driven as the endpoint is. It carries session descriptions and does not read them; media is
 //! none of this crate's business.
 
+mod accepting;
+mod answers;
 mod calls;
 pub mod ping;
+mod refer;
 pub mod register;
+mod requests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use accepting::Accepting;
+use answers::{Asked, Taken};
+use refer::{Referred, Referring};
 
 use crate::dialog::Dialog;
 use crate::digest::Credentials;
@@ -28,6 +36,10 @@ use crate::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct CallId(pub(crate) Handle);
 
+/// One REFER inside a call: ours ([`UserAgent::refer`]) or theirs ([`CallEvent::ReferAsked`]).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ReferId(u32);
+
 /// What a call to make needs.
 #[derive(Clone, Debug)]
 pub struct Invitation {
@@ -39,7 +51,7 @@ pub struct Invitation {
     pub flow: Flow,
     /// A session description, or nothing.
     pub sdp: Vec<u8>,
-    /// For a challenge.
+    /// For challenges: of the INVITE, and of what we ask inside the call. Each request is given one answer.
     pub credentials: Option<Credentials>,
     /// After this time without an answer it is cancelled.
     pub ring_timeout: Duration,
@@ -81,6 +93,8 @@ pub enum CallEvent {
     ReferAsked {
         /// Which call.
         call: CallId,
+        /// For the results.
+        refer: ReferId,
         /// The Refer-To URI.
         to: Vec<u8>,
     },
@@ -88,10 +102,13 @@ pub enum CallEvent {
     ReferProgress {
         /// Which call.
         call: CallId,
-        /// The status that the other side reports, or that it refused us with.
+        /// What [`UserAgent::refer`] gave.
+        refer: ReferId,
+        /// The status that the other side reports, or that it refused us with; 408 if it said nothing.
         status: Status,
     },
-    /// A request that is no part of any call, and that the user agent does not answer by itself.
+    /// What is no part of any call, and the ends of a call's BYE and NOTIFYs: answers, or that none came. A challenge
+    /// that is answered is not told.
     Other(Event),
 }
 
@@ -125,31 +142,50 @@ pub enum CallOutput {
 struct Call {
     state: State,
     flow: Flow,
+    /// What we offered or answered.
     sdp: Vec<u8>,
     credentials: Option<Credentials>,
     has_authenticated: bool,
+    /// Our owner hung up, and the call cannot be ended at once.
+    is_given_up: bool,
     dialog: Option<Dialog>,
-    /// A REFER of ours that is under way.
-    refer: Option<AttemptId>,
+    /// A 2xx of ours whose ACK has not come.
+    accepting: Option<Accepting>,
+    /// REFERs of ours whose end is not known.
+    referring: Vec<Referring>,
+    /// REFERs of theirs that are owed a result.
+    referred: Vec<Referred>,
+    was_referred: bool,
 }
 
 #[derive(Debug)]
 enum State {
     /// We call: the INVITE under way, what it said, and when we give it up.
-    Calling { attempt: AttemptId, invite: Message, is_given_up: bool, until: Instant },
+    Calling { attempt: AttemptId, invite: Message, until: Instant },
     /// They call: their request, not answered yet.
     Ringing { request: RequestId },
-    /// They call and we answered: the 2xx again and again until its ACK comes (RFC 3261 §13.3.1.4).
-    Answering {
-        request: RequestId,
-        ok: Message,
-        again_at: Instant,
-        pause: Duration,
-        until: Instant,
-        sdp: Vec<u8>,
-    },
+    /// They call and we answered: their session description, until the ACK comes.
+    Answering { sdp: Vec<u8> },
     /// It is up.
     Up,
+}
+
+impl Call {
+    fn new(state: State, flow: Flow) -> Call {
+        Call {
+            state,
+            flow,
+            sdp: Vec::new(),
+            credentials: None,
+            has_authenticated: false,
+            is_given_up: false,
+            dialog: None,
+            accepting: None,
+            referring: Vec::new(),
+            referred: Vec::new(),
+            was_referred: false,
+        }
+    }
 }
 
 /// An endpoint that makes and takes calls.
@@ -160,6 +196,10 @@ pub struct UserAgent {
     calls: Slab<Call>,
     /// In the order in which they began; few, so that a search is cheap.
     order: Vec<CallId>,
+    /// INVITEs of ours that were taken, as long as their 2xx may come again.
+    taken: Vec<Taken>,
+    /// Requests of ours inside calls whose end is not known.
+    asked: Vec<Asked>,
     names: Names,
     events: VecDeque<CallEvent>,
 }
@@ -176,6 +216,8 @@ impl UserAgent {
             contact,
             calls: Slab::new(),
             order: Vec::new(),
+            taken: Vec::new(),
+            asked: Vec::new(),
             names: Names::new(keys, "user agent"),
             events: VecDeque::new(),
         }
@@ -189,6 +231,7 @@ impl UserAgent {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
+        self.taken.retain(|taken| taken.until > now);
         self.wake_calls(now);
     }
 
@@ -202,9 +245,9 @@ impl UserAgent {
                 Output::Transmit(transmit) => return CallOutput::Transmit(transmit),
                 Output::Event(event) => self.handle_event(now, event),
                 Output::Deadline(deadline) => {
-                    let own = self.order.iter().filter_map(|id| self.call_deadline(*id)).min();
-                    let both = [deadline, own].into_iter().flatten().min();
-                    return CallOutput::Deadline(both);
+                    let calls = self.order.iter().filter_map(|id| self.call_deadline(*id));
+                    let taken = self.taken.iter().map(|taken| taken.until);
+                    return CallOutput::Deadline(deadline.into_iter().chain(calls).chain(taken).min());
                 }
             }
         }
@@ -234,13 +277,9 @@ impl UserAgent {
         let attempt = self.endpoint.request(now, invite.clone(), invitation.flow)?;
         let until = now + invitation.ring_timeout;
         let call = CallId(self.calls.insert(Call {
-            state: State::Calling { attempt, invite, is_given_up: false, until },
-            flow: invitation.flow,
             sdp: invitation.sdp.clone(),
             credentials: invitation.credentials.clone(),
-            has_authenticated: false,
-            dialog: None,
-            refer: None,
+            ..Call::new(State::Calling { attempt, invite, until }, invitation.flow)
         }));
         self.order.push(call);
         Ok(call)

@@ -11,7 +11,7 @@ use sip::proxy::{Exhausted, Failover, Plan, Target};
 use sip::user_agent::{CallEvent, CallId, Invitation};
 use sip::{Instant, Message, Method, Status, Transport};
 
-use crate::network::{Chance, Faults, Network, Report};
+use crate::network::{Chance, Faults, Network, Report, Rung};
 use crate::story::SDP;
 
 /// Seeds that once failed.
@@ -268,6 +268,10 @@ impl World {
                             self.plan_deed(after_ms / 2, Deed::Ring { node, call });
                         }
                         self.plan_deed(after_ms, Deed::Answer { node, call });
+                        if after_ms % 5 == 0 {
+                            // Hangs up at once, maybe before it hears that its answer was heard.
+                            self.plan_deed(after_ms + after_ms % 300, Deed::HangUp { node, call });
+                        }
                     }
                     Manner::Refuses { after_ms, code } => {
                         self.plan_deed(after_ms, Deed::Refuse { node, call, code });
@@ -344,6 +348,33 @@ impl World {
             );
         }
         self.check_order();
+        self.check_goodbyes();
+    }
+
+    /// RFC 3261 §15: a callee says BYE when it was thanked, or when that can come no more.
+    fn check_goodbyes(&self) {
+        let rungs = &self.network.ladder;
+        let read = |rung: &Rung| Message::parse(&rung.bytes).unwrap();
+        for bye in rungs.iter().filter(|rung| rung.from == "bob" || rung.from == "carol") {
+            let message = read(bye);
+            if message.method() != Some(Method::Bye) {
+                continue;
+            }
+            let is_allowed = rungs.iter().take_while(|rung| rung.at <= bye.at).any(|rung| {
+                let before = read(rung);
+                before.call_id() == message.call_id()
+                    && match before.method() {
+                        Some(Method::Ack) => rung.to == bye.from,
+                        None => {
+                            rung.from == bye.from
+                                && before.status() == Some(Status::OK)
+                                && rung.at + Duration::from_secs(32) <= bye.at
+                        }
+                        Some(_) => false,
+                    }
+            });
+            assert!(is_allowed, "{} says BYE too soon, at {:?}", bye.from, bye.at);
+        }
     }
 
     /// How many requests a phone began inside its calls: each has a branch of its own, however often it was sent.

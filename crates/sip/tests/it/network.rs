@@ -46,8 +46,8 @@ pub(crate) struct Faults {
 }
 
 pub(crate) enum Machine {
-    Proxy(Endpoint),
-    Phone(UserAgent),
+    Proxy(Box<Endpoint>),
+    Phone(Box<UserAgent>),
 }
 
 pub(crate) struct Node {
@@ -119,7 +119,7 @@ impl Network {
     pub(crate) fn add_proxy(&mut self, name: &'static str, address: &str) -> usize {
         let address = address.parse().unwrap();
         let (config, keys) = self.config(address);
-        self.add(name, address, Machine::Proxy(Endpoint::new(config, &keys)))
+        self.add(name, address, Machine::Proxy(Box::new(Endpoint::new(config, &keys))))
     }
 
     pub(crate) fn add_phone(&mut self, name: &'static str, address: &str) -> usize {
@@ -127,7 +127,7 @@ impl Network {
         let (config, keys) = self.config(address);
         let transport = self.transport.as_str().to_ascii_lowercase();
         let contact = format!("sip:{name}@{address};transport={transport}");
-        self.add(name, address, Machine::Phone(UserAgent::new(config, &keys, contact)))
+        self.add(name, address, Machine::Phone(Box::new(UserAgent::new(config, &keys, contact))))
     }
 
     fn add(&mut self, name: &'static str, address: SocketAddr, machine: Machine) -> usize {

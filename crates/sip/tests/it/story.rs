@@ -18,7 +18,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use sip::endpoint::{Event, RequestId};
 use sip::proxy::{Exhausted, Failover, Plan, Target};
-use sip::user_agent::{CallEvent, CallId, Invitation};
+use sip::user_agent::{CallEvent, CallId, Invitation, ReferId};
 use sip::{Instant, Message, Source, Status, Transport};
 
 use crate::network::{Faults, Network, Report, Rung};
@@ -26,11 +26,12 @@ use crate::network::{Faults, Network, Report, Rung};
 pub(crate) const SDP: &[u8] =
     b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
 
-/// A phone and the call it has.
+/// A phone, the call it has, and what it was asked last.
 struct Phone {
     name: &'static str,
     node: usize,
     call: Option<CallId>,
+    refer: Option<ReferId>,
 }
 
 struct Stage {
@@ -57,7 +58,12 @@ fn play(story: &str, transport: Transport, faults: Faults) -> String {
     let mut network = Network::new(1, transport, faults);
     let edge = network.add_proxy("edge", "192.0.2.1:5060");
     let phones = [("alice", "192.0.2.10:5060"), ("bob", "192.0.2.20:5060"), ("carol", "192.0.2.30:5060")]
-        .map(|(name, address)| Phone { name, node: network.add_phone(name, address), call: None })
+        .map(|(name, address)| Phone {
+            name,
+            node: network.add_phone(name, address),
+            call: None,
+            refer: None,
+        })
         .into();
     let mut stage = Stage { network, edge, phones, plan: Vec::new(), redirect_to: None, notes: Vec::new() };
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -108,7 +114,7 @@ impl Stage {
 
     fn act(&mut self, name: &str, action: &str) {
         let at = self.phones.iter().position(|phone| phone.name == name).expect("a phone");
-        let (node, call) = (self.phones[at].node, self.phones[at].call);
+        let (node, call, refer) = (self.phones[at].node, self.phones[at].call, self.phones[at].refer);
         let now = self.network.now;
         let edge = self.network.nodes[self.edge].address;
         let flow = self.network.flow(node, edge);
@@ -132,8 +138,10 @@ impl Stage {
             "fails" => phone.reject(now, the_call(), Status::new(500).unwrap()).unwrap(),
             "declines" => phone.reject(now, the_call(), Status::new(603).unwrap()).unwrap(),
             "hangs up" => phone.hang_up(now, the_call()).unwrap(),
-            "refers to carol" => phone.refer(now, the_call(), "sip:carol@192.0.2.30").unwrap(),
-            "reports success" => phone.refer_result(now, the_call(), Status::OK).unwrap(),
+            "refers to carol" => drop(phone.refer(now, the_call(), "sip:carol@192.0.2.30").unwrap()),
+            "reports success" => {
+                phone.refer_result(now, the_call(), refer.expect("a REFER"), Status::OK).unwrap();
+            }
             "redirects" => {
                 // A user agent has no 302 of its own; it is refused with one.
                 phone.reject(now, the_call(), Status::new(302).unwrap()).unwrap();
@@ -216,7 +224,8 @@ impl Stage {
             CallEvent::Incoming { call, .. } => phone.call = Some(*call),
             CallEvent::Up { .. } => self.note(format!("{name}: up")),
             CallEvent::Ended { why, .. } => self.note(format!("{name}: ended: {why:?}")),
-            CallEvent::ReferAsked { to, .. } => {
+            CallEvent::ReferAsked { refer, to, .. } => {
+                phone.refer = Some(*refer);
                 self.note(format!("{name}: asked to call {}", String::from_utf8_lossy(to)));
             }
             CallEvent::ReferProgress { status, .. } => self.note(format!("{name}: refer: {status}")),

@@ -7,7 +7,7 @@ use sip::digest::{Credentials, Secret};
 use sip::endpoint::{Config, Listener};
 use sip::user_agent::ping::{Ping, PingConfig};
 use sip::user_agent::register::{PAUSE_MIN, Registration, RegistrationConfig};
-use sip::user_agent::{CallEvent, CallId, CallOutput, Invitation, UserAgent};
+use sip::user_agent::{CallEvent, CallId, CallOutput, Invitation, ReferId, UserAgent};
 use sip::{Flow, Instant, Keys, Message, Method, RequestBuilder, ResponseBuilder, Source, Status, Transport};
 
 const CHALLENGE: &str = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
@@ -19,6 +19,7 @@ struct World {
     now: Instant,
     flow: Flow,
     calls: Vec<CallId>,
+    refer: Option<(CallId, ReferId)>,
     sent: Option<Message>,
     number: u32,
 }
@@ -44,6 +45,7 @@ impl World {
             now: Instant::ZERO,
             flow: Flow::udp(local, remote),
             calls: Vec::new(),
+            refer: None,
             sent: None,
             number: 1,
         }
@@ -57,6 +59,9 @@ impl World {
                     self.sent = Some(sent);
                 }
                 CallOutput::Event(CallEvent::Incoming { call, .. }) => self.calls.push(call),
+                CallOutput::Event(CallEvent::ReferAsked { call, refer, .. }) => {
+                    self.refer = Some((call, refer));
+                }
                 CallOutput::Event(CallEvent::Ended { call, .. }) => {
                     self.calls.retain(|other| *other != call);
                 }
@@ -160,6 +165,8 @@ impl World {
             .header("CSeq", format!("{} {method}", self.number))
             .header("Contact", "<sip:c@192.0.2.5>")
             .header("Refer-To", rest)
+            .header("Event", if value & 0x20 == 0 { &b"refer"[..] } else { rest })
+            .header("Subscription-State", if value & 0x10 == 0 { "active" } else { "terminated" })
             .body("message/sipfrag", rest)
             .build();
         if let Ok(request) = request {
@@ -181,6 +188,15 @@ impl World {
             self.calls.extend(self.agent.call(now, &invitation));
             return;
         }
+        if let Some((call, refer)) = self.refer.filter(|_| value % 8 >= 6) {
+            let _ = self.agent.refer_result(
+                now,
+                call,
+                refer,
+                if value % 8 == 6 { Status::OK } else { Status::RINGING },
+            );
+            return;
+        }
         let Some(&call) = self.calls.get(usize::from(value >> 4) % self.calls.len().max(1)) else { return };
         // What cannot be done in a call's state is refused, which is fine.
         let _ = match value % 8 {
@@ -188,9 +204,8 @@ impl World {
             2 => self.agent.answer(now, call, b"v=0\r\n"),
             3 => self.agent.reject(now, call, Status::UNAVAILABLE),
             4 => self.agent.hang_up(now, call),
-            5 => self.agent.refer(now, call, "sip:else@h"),
-            6 => self.agent.refer_result(now, call, Status::OK),
-            _ => self.agent.refer_result(now, call, Status::RINGING),
+            5 => self.agent.refer(now, call, "sip:else@h").map(drop),
+            _ => Ok(()),
         };
     }
 }
