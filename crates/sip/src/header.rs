@@ -97,7 +97,11 @@ impl Message {
     pub fn optional(&self, name: Name) -> Result<Option<&[u8]>, HeaderError> {
         let mut lines = self.lines(name);
         let first = lines.next();
-        if lines.next().is_some() { Err(HeaderError { name, fault: Fault::Repeated }) } else { Ok(first) }
+        if self.index.may_repeat(name) && lines.next().is_some() {
+            Err(HeaderError { name, fault: Fault::Repeated })
+        } else {
+            Ok(first)
+        }
     }
 
     /// The elements of a header that may be joined by commas or stand several times, in order.

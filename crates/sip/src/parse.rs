@@ -79,6 +79,8 @@ pub(crate) struct Index {
     pub(crate) lines: Vec<Line>,
     /// A bit for each name that a line has, or has had: most names that are asked for are not there.
     pub(crate) names: u64,
+    /// The same for names that a second line has.
+    pub(crate) repeated: u64,
     /// Where the empty line begins: new headers go here.
     pub(crate) headers_end: u32,
     /// Where the body begins.
@@ -105,6 +107,7 @@ impl Default for Index {
             start: Start::Response { status: Status::TRYING, reason: 0, reason_end: 0 },
             lines: Vec::new(),
             names: 0,
+            repeated: 0,
             headers_end: 0,
             body: 0,
             flaw: None,
@@ -123,7 +126,7 @@ impl Index {
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         self.lines.clear();
         self.lines.reserve(LINES_USUAL);
-        self.names = 0;
+        (self.names, self.repeated) = (0, 0);
         self.flaw = None;
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ParseError::TooLarge);
@@ -231,14 +234,26 @@ impl Index {
         if self.lines.len() == HEADERS_MAX {
             return self.flaw(Flaw::TooManyHeaders);
         }
-        self.names |= bit(line.name);
+        self.note(line.name);
         self.lines.push(line);
     }
 
     /// Puts a line among the others.
     pub(crate) fn insert(&mut self, at: usize, line: Line) {
-        self.names |= bit(line.name);
+        self.note(line.name);
         self.lines.insert(at, line);
+    }
+
+    #[inline]
+    fn note(&mut self, name: Name) {
+        self.repeated |= self.names & bit(name);
+        self.names |= bit(name);
+    }
+
+    /// Whether a second line has this name, or has had it.
+    #[inline]
+    pub(crate) fn may_repeat(&self, name: Name) -> bool {
+        self.repeated & bit(name) != 0
     }
 
     /// The lines among which those of this name are: all or none.
