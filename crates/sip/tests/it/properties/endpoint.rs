@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sip::endpoint::{Config, Endpoint, Event, Listener, Output, RequestId};
 use sip::proxy::{Exhausted, Failover, Plan, Target};
-use sip::{Flow, Instant, Keys, Message, ResponseBuilder, Source, Status, Transport};
+use sip::{Flow, Instant, Keys, Message, Name, ResponseBuilder, Source, Status, Transmit, Transport};
 
 /// Messages to begin with, so that the fuzzer need not find SIP by itself. `@` stands for the branch that the
 /// endpoint last used, so that responses can meet their transactions.
@@ -28,13 +28,17 @@ struct World {
     /// The last request that was sent, and its branch.
     sent: Option<Message>,
     branch: Vec<u8>,
+    /// The Record-Routes that we put on last: the way into a dialog.
+    routes: Vec<u8>,
+    last: Option<Transmit>,
 }
 
 impl World {
-    fn new() -> World {
+    fn new(keeps_no_state: bool) -> World {
         let local = "192.0.2.1:5060".parse().expect("an address");
         let listener = |transport| Listener { transport, local, sent_by: "192.0.2.1:5060".into() };
-        let config = Config::new(vec![listener(Transport::Udp), listener(Transport::Tcp)]);
+        let mut config = Config::new(vec![listener(Transport::Udp), listener(Transport::Tcp)]);
+        config.keeps_no_state = keeps_no_state;
         let remote = "192.0.2.5:4444".parse().expect("an address");
         World {
             endpoint: Endpoint::new(config, &Keys { shared: [1; 32], unique: [2; 32] }),
@@ -43,6 +47,8 @@ impl World {
             waiting: Vec::new(),
             sent: None,
             branch: Vec::new(),
+            routes: Vec::new(),
+            last: None,
         }
     }
 
@@ -55,13 +61,27 @@ impl World {
                         && let Ok(via) = sent.via_top()
                     {
                         self.branch = via.branch().unwrap_or_default().to_vec();
+                        let routes: Vec<_> = sent.lines(Name::RecordRoute).collect();
+                        if !routes.is_empty() {
+                            self.routes = routes.join(&b", "[..]);
+                        }
                         self.sent = Some(sent);
                     }
+                    self.last = Some(transmit);
                 }
                 Output::Event(Event::Request { id, .. }) => self.waiting.push(id),
                 Output::Event(Event::Redirected { id, .. }) => {
                     let target = Target::new("sip:next@192.0.2.7", self.source.flow);
                     let _ = self.endpoint.proxy_more(self.now, id, vec![target]);
+                }
+                Output::Event(Event::Stateless { request, source }) => {
+                    let mut target = Target::new("sip:agent@192.0.2.9", self.source.flow);
+                    target.flow.transport =
+                        if request.body().len() % 2 == 0 { Transport::Udp } else { Transport::Tcp };
+                    let _ = self.endpoint.forward_stateless(&request, source, &target, true);
+                }
+                Output::Event(Event::Ack { request, .. }) => {
+                    let _ = self.endpoint.forward_to(&request, self.source.flow);
                 }
                 Output::Event(_) => {}
                 Output::Deadline(_) => return,
@@ -79,6 +99,34 @@ impl World {
             }
         }
         self.endpoint.handle_input(self.now, self.source, &text);
+    }
+
+    /// A request in the dialog that was begun last, by our own Routes; or one that says so.
+    fn in_dialog(&mut self, value: u8, route: &[u8]) {
+        let method = ["BYE", "INVITE", "ACK", "INFO"][usize::from(value % 4)];
+        let (from, to) = if value & 4 == 0 { ("1", ";tag=t0") } else { ("t0", ";tag=1") };
+        let to = if value & 8 == 0 { to } else { "" };
+        let uri: &[u8] = if value & 16 == 0 { b"sip:x@198.51.100.7" } else { self.routes.trim_ascii() };
+        let uri = uri.strip_prefix(b"<").unwrap_or(uri);
+        let uri = uri.split(|&byte| byte == b'>').next().unwrap_or_default();
+        let more = if value & 32 == 0 { &b""[..] } else { route };
+        let parts: [&[u8]; 14] = [
+            method.as_bytes(),
+            b" ",
+            uri,
+            b" SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.5;branch=z9hG4bK9\r\nRoute: ",
+            &self.routes,
+            b"\r\nRoute: ",
+            more,
+            b"\r\nFrom: <sip:c@d>;tag=",
+            from.as_bytes(),
+            b"\r\nTo: <sip:a@h>",
+            to.as_bytes(),
+            b"\r\nCall-ID: x\r\nCSeq: 7 ",
+            method.as_bytes(),
+            b"\r\n\r\nbody",
+        ];
+        self.endpoint.handle_input(self.now, self.source, &parts.concat());
     }
 
     /// The other side answers what was sent last.
@@ -118,14 +166,14 @@ impl World {
 
 /// Each step: what to do, a parameter, and for bytes their length.
 pub(crate) fn check(bytes: &[u8]) {
-    let mut world = World::new();
+    let mut world = World::new(bytes.first().is_some_and(|first| first & 0x20 != 0));
     let mut rest = bytes;
     while let [kind, value, after @ ..] = rest {
         rest = after;
         // Who it comes from: a stranger now and then, over a connection now and then.
         world.source.is_known = kind & 0x80 == 0;
         world.source.flow.transport = if kind & 0x40 == 0 { Transport::Udp } else { Transport::Tcp };
-        match kind % 9 {
+        match kind % 12 {
             0 => {
                 let length = (usize::from(*value) * 8).min(rest.len());
                 let (datagram, after) = rest.split_at(length);
@@ -155,6 +203,21 @@ pub(crate) fn check(bytes: &[u8]) {
                 rest = after;
                 world.answer(*value, header);
             }
+            8 => {
+                let (route, after) = rest.split_at(rest.len().min(24));
+                rest = after;
+                world.in_dialog(*value, route);
+            }
+            9 => {
+                if let Some(id) = world.waiting.pop() {
+                    let _ = world.endpoint.ignore(id);
+                }
+            }
+            10 => {
+                if let Some(last) = world.last.take() {
+                    world.endpoint.handle_unreachable(world.now, &last);
+                }
+            }
             _ => {
                 if let Ok(request) = Message::parse(SEEDS[0].as_bytes()) {
                     let _ = world.endpoint.request(world.now, request, world.source.flow);
@@ -170,5 +233,6 @@ pub(crate) fn check(bytes: &[u8]) {
         world.drain();
     }
     let left = world.endpoint.statistics();
-    assert_eq!((left.transactions, left.calls, left.timers, left.held_bytes), (0, 0, 0, 0));
+    assert_eq!((left.transactions, left.waiting, left.calls), (0, 0, 0));
+    assert_eq!((left.timers, left.held_bytes), (0, 0));
 }
