@@ -65,6 +65,7 @@ for mode in redirect stateless stateful; do
       printf "%-9s %d calls at %d/s: %d failed, %d retransmissions\n", mode, good + bad, rate, bad, again
       exit (bad > 0 || good == 0)
     }' "$work/$mode.csv"
+  sleep 1.1 # it tells its figures once a second
   cpu=$(awk '{ print ($14 + $15) * 10 }' "/proc/$process/stat")
   echo "          $cpu ms of CPU, $((cpu * 1000 / calls)) µs a call; $(tail -1 "$work/$mode.figures")"
   kill "$process"

@@ -6,9 +6,52 @@
 //!   decisions  reply · proxy · request · send ────►┘          └──► Output::Deadline  call handle_timeout then
 //! ```
 //!
-//! There is one contract: after each call that takes `now`, call [`Endpoint::poll_output`] until it gives
-//! [`Output::Deadline`]. Outputs come in the order in which they were caused, so what a peer is told about one call
-//! is never reordered by us.
+//! There is one contract: before waiting for anything, call [`Endpoint::poll_output`] until it gives
+//! [`Output::Deadline`]. Outputs come in the order in which they were caused, so what a peer is told about one call is
+//! never reordered by us.
+//!
+//! Two words: the *owner* is the program that holds an endpoint; the *caller* is whoever sent the INVITE.
+//!
+//! Around a socket it looks like this:
+//!
+//! ```no_run
+//! # use std::net::UdpSocket;
+//! # use std::time::Duration;
+//! # use sip::endpoint::{Endpoint, Event, Output};
+//! # use sip::{Flow, Instant, Source, Status};
+//! # fn run(mut endpoint: Endpoint, socket: UdpSocket, clock: impl Fn() -> Instant) -> std::io::Result<()> {
+//! let mut buffer = vec![0; sip::limits::MESSAGE_BYTES_MAX];
+//! loop {
+//!     let deadline = loop {
+//!         match endpoint.poll_output() {
+//!             Output::Transmit(transmit) => {
+//!                 if socket.send_to(&transmit.bytes, transmit.flow.remote).is_err() {
+//!                     endpoint.handle_unreachable(clock(), &transmit);
+//!                 }
+//!             }
+//!             // Decisions: reply, proxy, ignore. What they cause is polled like everything else.
+//!             Output::Event(Event::Request { id, .. }) => {
+//!                 let _ = endpoint.reply(clock(), id, Status::UNAVAILABLE, &[]);
+//!             }
+//!             Output::Event(_) => {}
+//!             Output::Deadline(deadline) => break deadline,
+//!         }
+//!     };
+//!     // A read time-out of zero is refused, and a wait without end must be possible.
+//!     let patience = deadline.map(|at| (at - clock()).max(Duration::from_millis(1)));
+//!     socket.set_read_timeout(patience)?;
+//!     // When nothing comes in time that is an error here, and no fault.
+//!     if let Ok((length, remote)) = socket.recv_from(&mut buffer) {
+//!         let source = Source { flow: Flow::udp(socket.local_addr()?, remote), is_known: false };
+//!         endpoint.handle_input(clock(), source, &buffer[..length]);
+//!     }
+//!     // Always, or steady traffic would starve the timers. Early or often does no harm.
+//!     endpoint.handle_timeout(clock());
+//! }
+//! # }
+//! ```
+//!
+//! `examples/edge` is this with decisions, and takes real calls.
 //!
 //! What may take memory is bounded by [`Limits`]; what a limit turned away is counted in [`Statistics`].
 
@@ -84,7 +127,7 @@ pub struct Statistics {
     pub transactions: usize,
     /// Those of them whose final response is still to come; the others only know repetitions.
     pub waiting: usize,
-    /// Proxied calls that are there now.
+    /// Proxied calls that are there now, those included that have ended and still know repetitions.
     pub calls: usize,
     /// Timers that wait now.
     pub timers: usize,
@@ -237,7 +280,9 @@ impl Endpoint {
         })
     }
 
-    /// Answers a request with a status and headers; the To tag is ours.
+    /// Answers a request with a status and headers; the To tag is ours. What makes a dialog (a 2xx to an INVITE) needs a
+    /// Contact among them and the request's Record-Routes: [`Endpoint::respond`] with
+    /// [`ResponseBuilder::record_routes`].
     pub fn reply(
         &mut self,
         now: Instant,
@@ -258,7 +303,7 @@ impl Endpoint {
         self.respond(now, id, &response)
     }
 
-    /// Answers a request with a response of the caller's making. A final one ends what is still being tried for it.
+    /// Answers a request with a response of the owner's making. A final one ends what is still being tried for it.
     pub fn respond(&mut self, now: Instant, id: RequestId, response: &Message) -> Result<(), EndpointError> {
         let status = response.status().ok_or(EndpointError::Unusable)?;
         // RFC 6026: a 2xx to an INVITE may be repeated until it is acknowledged.
@@ -271,7 +316,7 @@ impl Endpoint {
         if status.is_final()
             && let Some(call) = self.call_of.get(&id.0).copied()
         {
-            self.call_answered_by_caller(now, call, status);
+            self.call_answered_by_owner(now, call, status);
         }
         self.run(now, id.0, Input::Response(response));
         Ok(())

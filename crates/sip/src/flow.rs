@@ -78,7 +78,10 @@ impl Flow {
 pub struct Source {
     /// The way it came.
     pub flow: Flow,
-    /// Whether this peer is known (a trunk, an agent): limits for strangers do not apply to it.
+    /// Whether this peer is known (a trunk, an agent), by its address or otherwise. When unsure: `false`. Limits for
+    /// strangers do not apply to a known peer; it is told what is wrong with a message that has no usable Via; an answer
+    /// to it may be longer than what it sent; and it may use a dialog's signed Route from another address than the
+    /// dialog's ends.
     pub is_known: bool,
 }
 

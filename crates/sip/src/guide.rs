@@ -50,20 +50,66 @@
 //! repetitions. The `branch` in the top Via is the transaction's name.
 //!
 //! **2 → proxying.** The edge copies the request, replaces the URI by Bob's, counts Max-Forwards down, puts its Via
-//! on top ([RFC 3261 §16.6]). If Bob were silent for two seconds, or rang for too long, it would try whoever is next
-//! in its [`crate::proxy::Plan`]; if Alice gave up, it would send Bob a CANCEL. Its `Record-Route` says: send what
-//! comes later by me.
+//! on top ([RFC 3261 §16.6]). Its `Record-Route` says: send what comes later by me. Each phone keeps that (Alice in
+//! reverse order, since the nearest stands last for her) and writes it as `Route` into its later requests; `lr` in it
+//! says that a router reads the Route and leaves the request-URI alone.
 //!
 //! **3, 4 → dialogs.** Bob's answers bear his tag in To. The two tags and the Call-ID name the *dialog*
 //! ([`crate::dialog`]): what both keep in mind until goodbye. The transaction is over with the 200; the dialog begins.
 //!
 //! **5, 6 → no memory.** ACK and BYE carry `Route: <sip:edge;lr;sb=…>`, which the edge wrote itself, signed. It says
-//! all that is needed to pass them on, so the edge forgets the call once it is up. Restart it, or let another node
-//! with the same keys take its place: the BYE arrives all the same.
+//! all that is needed to pass them on, so the edge needs no memory of the call once it is up (it still knows
+//! repetitions for half a minute). Restart it, or let another node with the same [`crate::Keys::shared`] take its
+//! place: the BYE arrives all the same.
 //!
-//! Two things surprise everyone at first. An ACK for a *2xx* is a request of its own that travels from end to end,
-//! while the ACK for any other final answer only goes one hop and belongs to the INVITE's transaction. And a CANCEL
-//! that crosses a 200 on its way is too late: the call is up, and whoever does not want it any more says BYE.
+//! One thing surprises everyone at first: an ACK for a *2xx* is a request of its own that travels from end to end,
+//! while the ACK for any other final answer only goes one hop and belongs to the INVITE's transaction.
+//!
+//! # When somebody does not answer
+//!
+//! The edge tries the targets of its [`crate::proxy::Plan`] one after another. Here nobody is at the first address, and
+//! Bob lets it ring for longer than his three seconds. The number is when the first hop sent the message (each hop
+//! takes 10 ms); `bob → edge → alice` is a message that was passed on.
+//!
+//! ```text
+//! 0      alice → edge → nobody: INVITE
+//! 210    edge → alice: 100 Trying                 nothing to say yet: so Alice need not ask again
+//! 510    edge → nobody: INVITE                    repeated: datagrams get lost
+//! 2010   edge → bob: INVITE                       two seconds of silence: the next one
+//! 3000   bob → edge → alice: 180 Ringing
+//! 5230   edge → bob: CANCEL                       he has rung for long enough
+//! 5230   edge → carol: INVITE
+//! 5240   bob → edge: 200 OK (CANCEL)              a CANCEL is a request and has an answer of its own
+//! 5240   bob → edge: 487 Request Terminated       and so the INVITE ends that it was for
+//! 5250   edge → bob: ACK                          one hop, for what was no 2xx
+//! 7000   carol → edge → alice: 180 Ringing
+//! 8000   carol → edge → alice: 200 OK             the first 2xx wins
+//! 8020   alice → edge → carol: ACK
+//! ```
+//!
+//! The silent one is still sent its INVITE for half a minute (RFC 3261 wants it so): if it was only its answer that got
+//! lost, the next one brings it the CANCEL. A late 200 of Bob's, on its way as the CANCEL was sent, would win all the
+//! same while Carol only rings: a phone that was picked up is worth more than a plan, and Carol gets the CANCEL.
+//!
+//! # When a CANCEL and a 200 cross
+//!
+//! Alice hangs up; in the same moment Bob picks up.
+//!
+//! ```text
+//! 900    alice → edge: CANCEL
+//! 910    edge → alice: 200 OK (CANCEL)
+//! 910    edge → bob: CANCEL
+//! 910    edge → alice: 487 Request Terminated     her INVITE has its end, whatever Bob does
+//! 915    bob → edge: 200 OK (INVITE)              too late
+//! 920    bob → edge: 200 OK (CANCEL)
+//! 920    alice → edge: ACK
+//! 925    edge → bob: ACK                          his 2xx must be acknowledged by somebody
+//! 925    edge → bob: BYE                          and his call ended: Alice has left
+//! 935    bob → edge: 200 OK (BYE)
+//! ```
+//!
+//! Between two phones without a proxy Alice would get the 200 and say ACK and BYE herself. All of these ladders, and more,
+//! are played in `tests/it/calls.rs`; `tests/it/story.rs` says how to write one.
 //!
 //! # The same, running
 //!

@@ -79,7 +79,7 @@ pub const NONCES_MAX: usize = 4_096;
 /// How long a nonce is good for.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
 
-/// How long the caller may think about a 3xx before it counts as a failure of that target.
+/// How long the owner may think about a 3xx before it counts as a failure of that target.
 pub const REDIRECT_DECISION_MAX: Duration = Duration::from_secs(5);
 
 /// The most calls a [`crate::user_agent::UserAgent`] holds at once.

@@ -1,10 +1,11 @@
 //! The proxy core (RFC 3261 §16): one call, its targets one after another, and the one answer its caller gets.
 //!
-//! The caller of this crate says which targets there are, in which order, and how long each may take
-//! ([`Plan`]); what is done with them is decided here. What happens to a call, and when:
+//! The owner of the endpoint says which targets there are, in which order, and how long each may take ([`Plan`], handed
+//! to [`crate::endpoint::Endpoint::proxy`]); what is done with them is decided here. What happens to a call, and when:
 //!
 //! * A target that sends nothing within its response time-out is left, one that rings too long is cancelled, and
-//!   the next is tried. Provisional responses (not 100) go to the caller as they come.
+//!   the next is tried. One that was left is still sent its INVITE until 64·T1 are over, as RFC 3261 wants it, and
+//!   cancelled with its first sign of life. Provisional responses (not 100) go to the caller as they come.
 //! * A 2xx goes to the caller at once, whoever sent it first; all others are cancelled. A 2xx that comes when the
 //!   caller has another answer already is acknowledged and ended by us, so that no target is left talking to nobody.
 //! * A 3xx is shown to the owner, who decides ([`crate::endpoint::Event::Redirected`]).
@@ -46,7 +47,7 @@ pub struct Plan {
 /// One place to try.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The request-URI it is sent.
+    /// The request-URI it is sent, such as `sip:bob@192.0.2.20:5060`. It is not looked at; where it goes is `flow`.
     pub uri: Vec<u8>,
     /// The way there.
     pub flow: Flow,
@@ -108,7 +109,8 @@ impl Failover {
 /// What the caller is told when all targets have failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exhausted {
-    /// The best response that came (§16.7 step 6); 408 when there was none.
+    /// The best response that came (§16.7 step 6). When there was none: 408 if a target was silent or rang too long, 503
+    /// if nothing could be sent.
     BestResponse,
     /// This, with a Retry-After.
     Answer {

@@ -3,13 +3,22 @@
 //! ```text
 //! cargo run -p sip --example edge -- redirect  127.0.0.1:5060 127.0.0.1:5070
 //! cargo run -p sip --example edge -- stateless 127.0.0.1:5060 127.0.0.1:5070
-//! cargo run -p sip --example edge -- stateful  127.0.0.1:5060 127.0.0.1:5070
+//! cargo run -p sip --example edge -- stateful  127.0.0.1:5060 127.0.0.1:5070 127.0.0.1:5072
 //! ```
 //!
-//! `redirect` answers each INVITE with a 302 to the target. `stateful` forwards it in transactions and stays in the
-//! dialog by a signed Record-Route. `stateless` forwards with a Record-Route and keeps nothing, as the fastest
-//! proxies do. Others get 200 to OPTIONS and 405 to the rest. UDP only; one thread; ends with its parent's signal.
-//! Once a second a line of figures goes to standard error when something has changed.
+//! `redirect` answers each INVITE with a 302 to the target. `stateful` forwards it in transactions, stays in the
+//! dialog by a signed Record-Route, and tries the targets one after another. `stateless` forwards with a Record-Route
+//! and keeps nothing, as the fastest proxies do. OPTIONS gets 200, other requests 405. UDP only; one thread; runs until
+//! it is killed. With port 0 it takes a free port and says which. Once a second a line of figures goes to standard
+//! error when something has changed.
+//!
+//! A call through it, with SIPp (Debian: sip-tester) as the agent and then as the caller (`redirected.xml` for
+//! `redirect`); `crates/sip/smoke.sh` does that in all three modes:
+//!
+//! ```text
+//! sipp -sf crates/sip/tests/sipp/uas.xml -i 127.0.0.1 -p 5070
+//! sipp 127.0.0.1:5060 -sf crates/sip/tests/sipp/routed.xml -i 127.0.0.1 -m 1
+//! ```
 
 mod datagrams;
 
@@ -33,8 +42,8 @@ enum Mode {
 struct Edge {
     mode: Mode,
     local: SocketAddr,
-    target: SocketAddr,
-    target_text: String,
+    /// Each with its address as text.
+    targets: Vec<(SocketAddr, String)>,
     endpoint: Endpoint,
     datagrams: Datagrams,
     /// What was to be sent since it was last done.
@@ -54,20 +63,18 @@ const TICK: Duration = Duration::from_millis(10);
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [mode, local, target] = words.as_slice() else {
-        eprintln!("usage: edge redirect|stateless|stateful LISTEN TARGET");
-        std::process::exit(2);
-    };
+    let [mode, local, targets @ ..] = words.as_slice() else { usage() };
+    if targets.is_empty() {
+        usage();
+    }
     let mode = match mode.as_str() {
         "redirect" => Mode::Redirect,
         "stateless" => Mode::Stateless,
         "stateful" => Mode::Stateful,
-        other => {
-            eprintln!("unknown mode {other}");
-            std::process::exit(2);
-        }
+        _ => usage(),
     };
-    let (local, target) = (address(local)?, address(target)?);
+    let targets = targets.iter().map(|text| (address(text), text.clone())).collect();
+    let local = address(local);
     let datagrams = Datagrams::bind(local, TICK)?;
     // Port 0 asks the system for a free one; who started us reads it here.
     let local = datagrams.local()?;
@@ -83,12 +90,20 @@ fn main() -> io::Result<()> {
     let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
     unique[..16].copy_from_slice(&nanos.to_le_bytes());
     let endpoint = Endpoint::new(config, &Keys { shared: [1; 32], unique });
-    let (target_text, outbox) = (target.to_string(), Vec::new());
-    Edge { mode, local, target, target_text, endpoint, datagrams, outbox, start }.run()
+    Edge { mode, local, targets, endpoint, datagrams, outbox: Vec::new(), start }.run()
 }
 
-fn address(text: &str) -> io::Result<SocketAddr> {
-    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+fn usage() -> ! {
+    eprintln!("usage: edge redirect|stateless|stateful LISTEN TARGET...");
+    eprintln!("LISTEN and each TARGET are an address and a port, such as 127.0.0.1:5060");
+    std::process::exit(2)
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("{text:?} is no address with a port, such as 127.0.0.1:5060 or [::1]:5060");
+        usage()
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "an example stands where the product has its clock")]
@@ -170,12 +185,12 @@ impl Edge {
                 if request.method() != Some(Method::Invite) {
                     return;
                 }
-                let contact = [b"<", &self.target_uri(&request)[..], b">"].concat();
+                let contact = [b"<", &self.target_of(&request, 0).uri[..], b">"].concat();
                 let moved = Status::new(302).expect("a status");
                 self.endpoint.reply_stateless(&request, source, moved, &[("Contact", &contact)])
             }
             Event::Stateless { request, source } => {
-                let target = self.target_of(&request);
+                let target = self.target_of(&request, 0);
                 self.endpoint.forward_stateless(&request, source, &target, true)
             }
             _ => Ok(()),
@@ -193,7 +208,7 @@ impl Edge {
         source: Source,
     ) -> Result<(), sip::endpoint::EndpointError> {
         let plan = Plan {
-            targets: vec![self.target_of(request)],
+            targets: (0..self.targets.len()).map(|place| self.target_of(request, place)).collect(),
             failover: Failover::default(),
             exhausted: Exhausted::Answer { status: Status::UNAVAILABLE, retry_after_s: 5 },
             record_route: true,
@@ -203,15 +218,13 @@ impl Edge {
 }
 
 impl Edge {
-    fn target_of(&self, request: &Message) -> Target {
-        Target::new(self.target_uri(request), Flow::udp(self.local, self.target))
-    }
-
-    /// The same user at the target.
-    fn target_uri(&self, request: &Message) -> Vec<u8> {
+    /// The same user at one of the targets.
+    fn target_of(&self, request: &Message, place: usize) -> Target {
+        let (address, text) = &self.targets[place];
         let uri = sip::uri::Uri::parse(request.uri_text()).ok();
         let user = uri.and_then(|uri| uri.as_sip().and_then(|uri| uri.user)).unwrap_or(b"agent");
-        [b"sip:", user, b"@", self.target_text.as_bytes()].concat()
+        let uri = [b"sip:", user, b"@", text.as_bytes()].concat();
+        Target::new(uri, Flow::udp(self.local, *address))
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Event {
         /// Where it came from.
         source: Source,
     },
-    /// With [`super::Config::keeps_no_state`]: an INVITE, CANCEL or ACK outside a dialog, for
+    /// With [`super::Config::keeps_no_state`]: an INVITE, CANCEL or ACK that no Route of ours sends on, for
     /// [`super::Endpoint::forward_stateless`] or [`super::Endpoint::reply_stateless`]. The same request must get the
     /// same treatment each time it comes.
     Stateless {
@@ -55,7 +55,7 @@ pub enum Event {
         source: Source,
     },
     /// A request ended without what it needed: an answer from its owner (an INVITE is then answered with 408, ten
-    /// minutes after it came), or an ACK.
+    /// minutes after it came; others are not answered any more, 64·T1 after they came), or an ACK.
     RequestLost {
         /// Which request.
         id: RequestId,
@@ -81,7 +81,7 @@ pub enum Event {
         /// What it sent.
         status: Status,
     },
-    /// A target of a proxied call failed; the next one is tried, if there is one.
+    /// A target of a proxied call failed. The next one is tried, if there is one and [`crate::proxy::Failover`] lets it.
     TargetFailed {
         /// Which call.
         id: RequestId,

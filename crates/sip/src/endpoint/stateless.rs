@@ -141,7 +141,7 @@ impl Endpoint {
         true
     }
 
-    /// Forwards a request without state to where the caller says, such as an ACK that [`super::Event::Ack`] brought.
+    /// Forwards a request without state to where the owner says, such as an ACK that [`super::Event::Ack`] brought.
     /// One that may go no further is not.
     pub fn forward_to(&mut self, request: &Message, flow: Flow) -> Result<(), EndpointError> {
         if !request.is_request() {

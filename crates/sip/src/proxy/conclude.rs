@@ -54,7 +54,7 @@ impl Endpoint {
     }
 
     /// The owner answered a proxied request itself.
-    pub(crate) fn call_answered_by_caller(&mut self, now: Instant, handle: Handle, status: Status) {
+    pub(crate) fn call_answered_by_owner(&mut self, now: Instant, handle: Handle, status: Status) {
         let Some(call) = self.calls.at_mut(handle) else { return };
         if matches!(call.phase, Phase::Concluded { .. }) {
             return;

@@ -23,7 +23,7 @@ use crate::transaction::{Input, Owner, one_line};
 
 impl Endpoint {
     /// Passes a waiting request on to the targets of a plan. One that may go no further is answered with 483 instead
-    /// (RFC 3261 §16.3 step 3): an OPTIONS or a REGISTER, for only those are shown to the owner at all.
+    /// (RFC 3261 §16.3 step 3): with Max-Forwards 0 only an OPTIONS or a REGISTER comes so far as to be asked about.
     pub fn proxy(
         &mut self,
         now: Instant,
@@ -60,7 +60,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Adds targets to a call whose target redirected it, and goes on with them. Those the plan still has come after.
+    /// Adds targets to a call whose target redirected it, and goes on with them. Those the plan still has come after, and
+    /// later events count the places anew.
     pub fn proxy_more(
         &mut self,
         now: Instant,

@@ -8,9 +8,23 @@
 //! 9s alice hangs up
 //! ```
 //!
-//! What is said of a phone happens at its time, to the call it has then. The ladder that comes out has a line for each
-//! message and each thing that someone was told, in their order; a message that the edge passes on as it came (our Via
-//! on top of the sender's) stands on one line with what it passed on, and addresses are written as names.
+//! What is said of a phone (alice, bob, carol) happens at its time, to the call it has then:
+//!
+//! | words | what it does |
+//! |---|---|
+//! | `calls` | INVITE to the edge |
+//! | `rings`, `answers` | 180, 200 with an SDP |
+//! | `is busy`, `fails`, `declines`, `redirects` | 486, 500, 603, 302 |
+//! | `hangs up` | BYE; before it is up, the caller's CANCEL or the callee's 486 |
+//! | `refers to carol`, `reports success` | REFER; the NOTIFY of the one who was asked |
+//!
+//! The edge's targets are phones or `nobody`, an address where nothing is; `edge follows to carol` is what it does with
+//! the next 3xx. Times are `100ms` or `2s`. A phone says 100 by itself after 200 ms.
+//!
+//! The ladder that comes out has a line for each message, at the time at which its first hop sent it (each hop takes
+//! 10 ms), and one for each thing that someone was told, behind the messages of its moment. A message that the edge
+//! passes on as it came (our Via on top of the sender's) stands on one line with what it passed on, and addresses are
+//! written as names.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -45,15 +59,18 @@ struct Stage {
 }
 
 /// Plays a story on a good network with 10 ms of delay, and compares the ladder.
+#[track_caller]
 pub(crate) fn check_call(story: &str, ladder: &Expect) {
     ladder.assert_eq(&play(story, Transport::Udp, Faults { delay_ms: 10, ..Faults::default() }));
 }
 
 /// As [`check_call`], over connections.
+#[track_caller]
 pub(crate) fn check_call_tcp(story: &str, ladder: &Expect) {
     ladder.assert_eq(&play(story, Transport::Tcp, Faults { delay_ms: 10, ..Faults::default() }));
 }
 
+#[track_caller]
 fn play(story: &str, transport: Transport, faults: Faults) -> String {
     let mut network = Network::new(1, transport, faults);
     let edge = network.add_proxy("edge", "192.0.2.1:5060");
@@ -84,9 +101,12 @@ fn play(story: &str, transport: Transport, faults: Faults) -> String {
 }
 
 fn duration(text: &str) -> Duration {
-    let (digits, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).expect("a unit"));
-    let number: u64 = digits.parse().expect("a number");
-    if unit == "ms" { Duration::from_millis(number) } else { Duration::from_secs(number) }
+    let (digits, unit) = text.split_at(text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len()));
+    match (digits.parse(), unit) {
+        (Ok(number), "ms") => Duration::from_millis(number),
+        (Ok(number), "s") => Duration::from_secs(number),
+        _ => panic!("{text:?} is no time: it is written 100ms or 2s"),
+    }
 }
 
 impl Stage {
@@ -106,14 +126,15 @@ impl Stage {
             ["edge", "follows", "to", name] => self.redirect_to = Some((*name).to_owned()),
             [at, name, action @ ..] => {
                 self.run_until(Instant::ZERO + duration(at));
-                self.act(name, &action.join(" "));
+                self.act(line, name, &action.join(" "));
             }
             _ => panic!("what does {line:?} mean?"),
         }
     }
 
-    fn act(&mut self, name: &str, action: &str) {
-        let at = self.phones.iter().position(|phone| phone.name == name).expect("a phone");
+    fn act(&mut self, line: &str, name: &str, action: &str) {
+        let at = self.phones.iter().position(|phone| phone.name == name);
+        let at = at.unwrap_or_else(|| panic!("there is no phone {name:?}: alice, bob, carol"));
         let (node, call, refer) = (self.phones[at].node, self.phones[at].call, self.phones[at].refer);
         let now = self.network.now;
         let edge = self.network.nodes[self.edge].address;
@@ -130,23 +151,22 @@ impl Stage {
                     credentials: None,
                     ring_timeout: Duration::from_secs(120),
                 };
-                self.phones[at].call = Some(phone.call(now, &invitation).unwrap());
+                self.phones[at].call = Some(phone.call(now, &invitation).expect(line));
             }
-            "rings" => phone.ring(now, the_call()).unwrap(),
-            "answers" => phone.answer(now, the_call(), SDP).unwrap(),
-            "is busy" => phone.reject(now, the_call(), Status::new(486).unwrap()).unwrap(),
-            "fails" => phone.reject(now, the_call(), Status::new(500).unwrap()).unwrap(),
-            "declines" => phone.reject(now, the_call(), Status::new(603).unwrap()).unwrap(),
-            "hangs up" => phone.hang_up(now, the_call()).unwrap(),
-            "refers to carol" => drop(phone.refer(now, the_call(), "sip:carol@192.0.2.30").unwrap()),
+            "rings" => phone.ring(now, the_call()).expect(line),
+            "answers" => phone.answer(now, the_call(), SDP).expect(line),
+            "is busy" => phone.reject(now, the_call(), Status::new(486).unwrap()).expect(line),
+            "fails" => phone.reject(now, the_call(), Status::new(500).unwrap()).expect(line),
+            "declines" => phone.reject(now, the_call(), Status::new(603).unwrap()).expect(line),
+            "hangs up" => phone.hang_up(now, the_call()).expect(line),
+            "refers to carol" => drop(phone.refer(now, the_call(), "sip:carol@192.0.2.30").expect(line)),
             "reports success" => {
-                phone.refer_result(now, the_call(), refer.expect("a REFER"), Status::OK).unwrap();
+                let refer = refer.unwrap_or_else(|| panic!("{name} was not asked to call anybody"));
+                phone.refer_result(now, the_call(), refer, Status::OK).expect(line);
             }
-            "redirects" => {
-                // A user agent has no 302 of its own; it is refused with one.
-                phone.reject(now, the_call(), Status::new(302).unwrap()).unwrap();
-            }
-            other => panic!("nobody can {other:?}"),
+            // A user agent has no 302 of its own; it is refused with one.
+            "redirects" => phone.reject(now, the_call(), Status::new(302).unwrap()).expect(line),
+            other => panic!("nobody can {other:?}: the words are in this file's first lines"),
         }
         self.network.drain(node);
     }
@@ -172,7 +192,8 @@ impl Stage {
         let address = match name {
             "nobody" => "192.0.2.99:5060".parse().unwrap(),
             name => {
-                let phone = self.phones.iter().find(|phone| phone.name == name).expect("a phone");
+                let phone = self.phones.iter().find(|phone| phone.name == name);
+                let phone = phone.unwrap_or_else(|| panic!("there is no phone {name:?}: alice, bob, carol"));
                 self.network.nodes[phone.node].address
             }
         };
