@@ -34,6 +34,7 @@ pub(super) struct Taken {
 struct Taker {
     tag: Vec<u8>,
     ack: Option<Message>,
+    flow: Flow,
 }
 
 /// A request of ours inside a dialog, until its end is known. A BYE outlives its call, so all that another attempt
@@ -44,7 +45,7 @@ pub(super) struct Asked {
     pub(super) purpose: Purpose,
     /// Without a Via.
     pub(super) request: Message,
-    pub(super) way: Flow,
+    pub(super) flow: Flow,
     /// Until they are used.
     pub(super) credentials: Option<Credentials>,
 }
@@ -168,26 +169,26 @@ impl UserAgent {
     }
 
     /// The first 2xx makes the call.
-    fn taken_first(&mut self, now: Instant, call: CallId, mut taken: Taken, response: &Message) {
-        let accepted = taken.accept(response);
+    fn taken_first(&mut self, now: Instant, call: CallId, taken: Taken, response: &Message) {
         self.taken.push(taken);
-        self.acknowledge(self.taken.len() - 1, response);
+        let accepted = self.accept(self.taken.len() - 1, response);
         let Ok(found) = self.call_at(call) else { return };
-        let is_given_up = found.is_given_up;
-        found.state = State::Up;
         match accepted {
-            Ok(Accepted { dialog, is_usable }) => {
+            Ok(Accepted { dialog, is_usable: true, .. }) if !found.is_given_up => {
                 found.dialog = Some(dialog);
-                if is_given_up {
-                    // It crossed our CANCEL: it was taken, and is ended.
-                    return self.bye(now, call, Ended::ByUs);
-                }
-                if !is_usable {
-                    return self.bye(now, call, Ended::Refused(Status::known(502)));
-                }
+                found.state = State::Up;
                 self.events.push_back(CallEvent::Up { call, sdp: response.body().to_vec() });
             }
-            Err(_) => self.end(call, Ended::Refused(Status::known(502))),
+            // Either it crossed our CANCEL, or nothing can be asked of the other side: it was taken, and is ended.
+            accepted => {
+                let unusable = Ended::Refused(Status::known(502));
+                let why = if found.is_given_up { Ended::ByUs } else { unusable };
+                let credentials = found.credentials.clone();
+                if let Ok(accepted) = accepted {
+                    self.say_goodbye(now, accepted, credentials);
+                }
+                self.end(call, why);
+            }
         }
     }
 
@@ -196,31 +197,51 @@ impl UserAgent {
         if !response.status().is_some_and(Status::is_success) {
             return;
         }
-        let taken = &mut self.taken[place];
+        let taken = &self.taken[place];
         let tag = tag_of(response);
-        if taken.takers.iter().any(|taker| taker.tag == tag) {
-            return self.acknowledge(place, response);
+        if let Some(taker) = taken.takers.iter().position(|taker| taker.tag == tag) {
+            return self.acknowledge(place, taker);
         }
         if taken.takers.len() >= TAKERS_MAX {
             return;
         }
-        let (way, credentials) = (taken.way, taken.credentials.clone());
-        let Ok(Accepted { mut dialog, .. }) = taken.accept(response) else { return };
-        self.acknowledge(place, response);
-        if let Ok(bye) = dialog.request(Method::Bye).build() {
-            // If there is no room for it the other side ends by itself.
-            let _ = self.ask(now, Purpose::Bye, bye, way, credentials);
+        let credentials = taken.credentials.clone();
+        if let Ok(accepted) = self.accept(place, response) {
+            self.say_goodbye(now, accepted, credentials);
         }
     }
 
-    fn acknowledge(&mut self, place: usize, response: &Message) {
+    /// Thanks someone who takes a call.
+    fn accept(&mut self, place: usize, response: &Message) -> Result<Accepted, DialogError> {
         let taken = &self.taken[place];
-        let tag = tag_of(response);
-        let ack = taken.takers.iter().find(|taker| taker.tag == tag).and_then(|taker| taker.ack.clone());
-        let Some(ack) = ack else { return };
-        let flow = self.endpoint.next_hop(&ack, taken.way);
+        let (dialog, is_usable) = match Dialog::from_answer(response) {
+            Ok(dialog) => (dialog, true),
+            Err(_) => (Dialog::from_answer_of(response, &taken.uri)?, false),
+        };
+        let ack = taken.ack_for(&dialog);
+        // Who does not say where it is and by which proxies is reached as it was before.
+        let is_new_way = |ack: &&Message| is_usable || ack.routes().next().is_some();
+        let new_way = ack.as_ref().filter(is_new_way).map(|ack| self.endpoint.next_hop(ack, taken.way));
+        let flow = new_way.unwrap_or(taken.way);
+        let taken = &mut self.taken[place];
+        taken.takers.push(Taker { tag: tag_of(response).to_vec(), ack, flow });
+        let taker = taken.takers.len() - 1;
+        self.acknowledge(place, taker);
+        Ok(Accepted { dialog, is_usable, flow })
+    }
+
+    fn acknowledge(&mut self, place: usize, taker: usize) {
+        let Taker { ack: Some(ack), flow, .. } = &self.taken[place].takers[taker] else { return };
         // The ACK is sent again when the 2xx comes again; nothing is lost with this one.
-        let _ = self.endpoint.send(ack, flow);
+        let _ = self.endpoint.send(ack.clone(), *flow);
+    }
+
+    fn say_goodbye(&mut self, now: Instant, accepted: Accepted, credentials: Option<Credentials>) {
+        let Accepted { mut dialog, flow, .. } = accepted;
+        if let Ok(bye) = dialog.request(Method::Bye).build() {
+            // If there is no room for it the other side ends by itself.
+            let _ = self.ask(now, Purpose::Bye, bye, flow, credentials);
+        }
     }
 
     /// An answer to a request inside a call; false if it is to be told as it is.
@@ -238,7 +259,7 @@ impl UserAgent {
         let mut asked = self.asked.swap_remove(place);
         let purpose = asked.purpose;
         if let Some((request, number)) = self.asked_again(&mut asked, response)
-            && self.ask(now, purpose, request, asked.way, None).is_ok()
+            && self.ask(now, purpose, request, asked.flow, None).is_ok()
         {
             if let Purpose::Refer { call, refer } = purpose {
                 self.refer_renumbered(call, refer, number);
@@ -284,6 +305,8 @@ struct Accepted {
     dialog: Dialog,
     /// Whether the other side said where it is reached. If not, it is said goodbye to where the INVITE went.
     is_usable: bool,
+    /// The way to it.
+    flow: Flow,
 }
 
 impl Taken {
@@ -309,20 +332,13 @@ impl Taken {
         }
     }
 
-    /// Notes one more who took the call.
-    fn accept(&mut self, response: &Message) -> Result<Accepted, DialogError> {
-        let (dialog, is_usable) = match Dialog::from_answer(response) {
-            Ok(dialog) => (dialog, true),
-            Err(_) => (Dialog::from_answer_of(response, &self.uri)?, false),
-        };
-        let ack = dialog.ack().ok().and_then(|mut ack| {
-            for (name, value) in &self.authorization {
-                ack.add(name.as_str(), value).ok()?;
-            }
-            Some(ack)
-        });
-        self.takers.push(Taker { tag: tag_of(response).to_vec(), ack });
-        Ok(Accepted { dialog, is_usable })
+    /// The ACK, with the same credentials as the INVITE.
+    fn ack_for(&self, dialog: &Dialog) -> Option<Message> {
+        let mut ack = dialog.ack().ok()?;
+        for (name, value) in &self.authorization {
+            ack.add(name.as_str(), value).ok()?;
+        }
+        Some(ack)
     }
 }
 

@@ -104,7 +104,8 @@ impl UserAgent {
         let dialog = found.dialog.as_mut().ok_or(EndpointError::NotWaiting)?;
         let request = complete(dialog.request(method)).build()?;
         let number = request.cseq().map_err(|_| EndpointError::Unusable)?.number;
-        self.ask(now, purpose(number), request, way, credentials)
+        let flow = self.endpoint.next_hop(&request, way);
+        self.ask(now, purpose(number), request, flow, credentials)
     }
 
     /// Sends a request whose end is to be heard of.
@@ -113,12 +114,11 @@ impl UserAgent {
         now: Instant,
         purpose: Purpose,
         request: Message,
-        way: Flow,
+        flow: Flow,
         credentials: Option<crate::digest::Credentials>,
     ) -> Result<(), EndpointError> {
-        let flow = self.endpoint.next_hop(&request, way);
         let attempt = self.endpoint.request(now, request.clone(), flow)?;
-        self.asked.push(Asked { attempt, purpose, request, way, credentials });
+        self.asked.push(Asked { attempt, purpose, request, flow, credentials });
         Ok(())
     }
 

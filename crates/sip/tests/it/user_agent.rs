@@ -14,7 +14,7 @@ use sip::endpoint::{Event, Limits};
 use sip::user_agent::{CallEvent, CallId, CallOutput, Ended, Invitation, ReferId, UserAgent};
 use sip::{Instant, Message, Method, Name, RequestBuilder, ResponseBuilder, Status};
 
-use crate::exchange::{AGENT, agent, config, invite, keys, parse, source};
+use crate::exchange::{AGENT, address, agent, config, invite, keys, parse, source};
 
 fn phone() -> UserAgent {
     UserAgent::new(config(), &keys(1), "sip:me@192.0.2.1".to_owned())
@@ -144,9 +144,13 @@ impl Stage {
 
     /// The phone calls.
     fn calling(credentials: Option<Credentials>) -> Stage {
+        Stage::calling_to("sip:agent@192.0.2.9", credentials)
+    }
+
+    fn calling_to(to: &str, credentials: Option<Credentials>) -> Stage {
         let mut stage = Stage::new();
         let invitation = Invitation {
-            to: "sip:agent@192.0.2.9".to_owned(),
+            to: to.to_owned(),
             from: "sip:me@example.com".to_owned(),
             flow: agent().flow,
             sdp: OURS.to_vec(),
@@ -241,7 +245,9 @@ impl Stage {
             match self.phone.poll_output(self.now) {
                 CallOutput::Transmit(transmit) => {
                     let message = parse(&transmit);
-                    self.note(&line_of(&message));
+                    let remote = transmit.flow.remote;
+                    let way = if remote == address(AGENT) { String::new() } else { format!(" by {remote}") };
+                    self.note(&format!("{}{way}", line_of(&message)));
                     self.keep(message);
                 }
                 CallOutput::Event(event) => self.tell(&event),

@@ -252,6 +252,8 @@ pub(crate) fn check(bytes: &[u8]) {
         world.agent.handle_timeout(world.now);
         world.drain();
     }
+    let last = world.agent.poll_output(world.now);
+    assert!(matches!(last, CallOutput::Deadline(None)), "something is still to be done: {last:?}");
     let left = world.agent.statistics();
     assert_eq!((left.transactions, left.timers, left.held_bytes, world.agent.calls()), (0, 0, 0, 0));
 }

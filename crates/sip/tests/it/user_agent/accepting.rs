@@ -178,6 +178,33 @@ fn a_200_that_does_not_say_where_is_ended() {
     }
 }
 
+/// The INVITE went by a proxy that is not in its URI.
+#[test]
+fn a_200_that_does_not_say_where_is_ended_by_the_same_way() {
+    let mut stage = Stage::calling_to("sip:agent@198.51.100.7", None);
+    stage.answer(200, &[]);
+    stage.answer(200, &[]);
+    expect![[r#"
+        0      1 INVITE sip:agent@198.51.100.7 [v=0 ours]
+        0      ended: Refused(502)
+        0      1 ACK sip:agent@198.51.100.7
+        0      2 BYE sip:agent@198.51.100.7
+        0      told of 200 OK (2 BYE)
+    "#]]
+    .assert_eq(&stage.ladder());
+    let mut stage = Stage::calling_to("sip:agent@198.51.100.7", None);
+    stage.answer(200, &[("Contact", "<sip:agent@198.51.100.8>")]);
+    stage.hang_up();
+    expect![[r#"
+        0      1 INVITE sip:agent@198.51.100.7 [v=0 ours]
+        0      up []
+        0      1 ACK sip:agent@198.51.100.8 by 198.51.100.8:5060
+        0      ended: ByUs
+        0      2 BYE sip:agent@198.51.100.8 by 198.51.100.8:5060
+    "#]]
+    .assert_eq(&stage.ladder());
+}
+
 /// RFC 3261 §13.2.2.4: each who takes the call is thanked; whoever comes too late is told goodbye, once. That holds
 /// after the call, too.
 #[test]
