@@ -7,6 +7,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use sha2::{Digest, Sha256};
 
+use crate::work;
+
 /// The secrets of one node, handed in at construction.
 #[derive(Clone)]
 pub struct Keys {
@@ -74,6 +76,7 @@ impl Mac {
 
     #[inline]
     fn words(mut self, part: &[u8], turn: impl Fn(u64) -> u64) -> Mac {
+        work::visited(part.len());
         self.hasher.length += 1;
         self.hasher.compress(part.len() as u64);
         let (words, rest) = part.as_chunks::<8>();
@@ -223,6 +226,7 @@ fn rounds<const COUNT: usize>(v: &mut [u64; 4]) {
 
 impl Hasher for SipHasher {
     fn write(&mut self, bytes: &[u8]) {
+        work::visited(bytes.len());
         self.length = self.length.wrapping_add(bytes.len());
         let mut bytes = bytes;
         while self.tail_length > 0

@@ -147,10 +147,14 @@ impl<'a> Scan<'a> {
         let start = self.at + 1;
         let mut at = start;
         loop {
-            match self.bytes.get(at)? {
-                b'"' => break,
-                b'\\' => at += 2,
-                _ => at += 1,
+            match self.bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => at += 2,
+                Some(_) => at += 1,
+                None => {
+                    work::visited(self.bytes.len() - self.at);
+                    return None;
+                }
             }
         }
         work::visited(at + 1 - self.at);
@@ -172,6 +176,7 @@ pub(crate) struct Values<'a> {
 pub(crate) fn element_end(value: &[u8]) -> usize {
     let mut at = 0;
     while let Some(found) = value.get(at..).and_then(|rest| memchr::memchr3(b'"', b'<', b',', rest)) {
+        work::visited(found + 1);
         at += found;
         match value[at] {
             b'"' => {
@@ -182,14 +187,15 @@ pub(crate) fn element_end(value: &[u8]) -> usize {
                     None => at = value.len(),
                 }
             }
-            b'<' => at = memchr::memchr(b'>', &value[at..]).map_or(value.len(), |close| at + close + 1),
-            _ => {
-                work::visited(at);
-                return at;
+            b'<' => {
+                let behind = memchr::memchr(b'>', &value[at..]).map_or(value.len(), |close| at + close + 1);
+                work::visited(behind - at);
+                at = behind;
             }
+            _ => return at,
         }
     }
-    work::visited(value.len());
+    work::visited(value.len().saturating_sub(at));
     value.len()
 }
 
