@@ -9,18 +9,20 @@ use std::ops::Range;
 use crate::flow::Transport;
 use crate::header::address::Address;
 use crate::header::name::{Name, TOKEN};
+use crate::lines::has_bad_uri_byte;
 use crate::message::Message;
 use crate::parse::{Line, Start, offset};
 use crate::scan::{Scan, Values, is_space};
 use crate::work;
 
-/// A value that may not be written into a header: it has a line end.
+/// What may not be written where it was to stand: a value with a line end, or a name, a method, a tag or a URI with a
+/// byte that none has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnsafeText;
 
 impl std::fmt::Display for UnsafeText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("text with a line end cannot stand in a header")
+        f.write_str("text that would break out of its place in a message")
     }
 }
 
@@ -32,10 +34,15 @@ pub(crate) fn check_line(text: &[u8]) -> Result<(), UnsafeText> {
     if memchr::memchr2(b'\r', b'\n', text).is_some() { Err(UnsafeText) } else { Ok(()) }
 }
 
+/// Whether this can be a method, a header's name or a tag.
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| TOKEN[usize::from(byte)])
+}
+
 impl Message {
     /// Replaces the request-URI. A response is left as it is.
     pub fn set_uri(&mut self, new: &[u8]) -> Result<(), UnsafeText> {
-        if new.is_empty() || new.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        if new.is_empty() || has_bad_uri_byte(new) {
             return Err(UnsafeText);
         }
         if let Start::Request { uri, uri_end, .. } = &mut self.index.start {
@@ -235,7 +242,9 @@ impl Message {
 
     fn insert_line(&mut self, at: usize, name: Name, text: &[u8], value: &[u8]) -> Result<(), UnsafeText> {
         check_line(value)?;
-        check_line(text)?;
+        if !is_token(text) {
+            return Err(UnsafeText);
+        }
         self.finish_last_line();
         let start = self.line_start(at) as usize;
         self.splice(start..start, &[text, b": ", value, b"\r\n"], at);

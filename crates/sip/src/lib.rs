@@ -30,7 +30,8 @@
 //! * No input makes this crate panic, look at a message more than a few times its length, or keep memory for longer
 //!   than 64·T1 after the last word about it was said – ten minutes ([`RINGING_MAX`]) while a call rings.
 //! * What is not edited is forwarded byte for byte.
-//! * A response goes back where its request came from, never to where a header says (`maddr` is not even read).
+//! * A response goes back to the address its request came from, never to one that a header names (`maddr` is not even
+//!   read). Its port is that of the request if the Via asks with `rport`, else the Via's (RFC 3261 §18.2.2, RFC 3581).
 //! * A request inside a dialog needs no memory of the dialog: what is needed stands in its Route, signed.
 //! * What one peer is told about one call is told in the order in which it happened.
 //!

@@ -1,10 +1,11 @@
 //! New messages: a request from its parts, a response from its request.
 //!
 //! Builders put headers in the order a reader expects and always write Content-Length. Text that would break out of
-//! its line is refused once, at the end, so that calls can be chained.
+//! its line, or out of its place there, is refused once, at the end, so that calls can be chained.
 
-use crate::edit::{UnsafeText, check_line};
+use crate::edit::{UnsafeText, check_line, is_token};
 use crate::header::name::Name;
+use crate::lines::has_bad_uri_byte;
 use crate::message::Message;
 use crate::method::Method;
 use crate::status::Status;
@@ -69,7 +70,7 @@ impl Text {
     }
 
     fn header(&mut self, name: &[u8], value: &[u8]) {
-        self.is_unsafe |= check_line(name).is_err() || check_line(value).is_err();
+        self.is_unsafe |= !is_token(name) || check_line(value).is_err();
         self.raw(name);
         self.raw(b": ");
         self.raw(value);
@@ -98,11 +99,11 @@ impl RequestBuilder {
         RequestBuilder::with_method_text(method.as_str().as_bytes(), uri)
     }
 
-    /// A request whose method is written so.
+    /// A request whose method is written so. What is no token would end the method early, or the line.
     pub fn with_method_text(method: &[u8], uri: impl AsRef<[u8]>) -> RequestBuilder {
         let uri = uri.as_ref();
         let mut text = Text { bytes: Vec::with_capacity(BYTES_USUAL), ..Text::default() };
-        text.is_unsafe = uri.is_empty() || uri.iter().any(|&byte| byte <= b' ' || byte == 0x7f);
+        text.is_unsafe = !is_token(method) || uri.is_empty() || has_bad_uri_byte(uri);
         text.raw(method);
         text.raw(b" ");
         text.raw(uri);
@@ -217,11 +218,53 @@ impl<'a> ResponseBuilder<'a> {
             && !has_tag
             && self.text.bytes.len() > before
         {
-            self.text.is_unsafe |= check_line(tag).is_err();
+            self.text.is_unsafe |= !is_token(tag);
             self.text.bytes.truncate(self.text.bytes.len() - 2);
             self.text.raw(b";tag=");
             self.text.raw(tag);
             self.text.raw(b"\r\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_out_of_its_place() {
+        let request = |method: &[u8], uri: &str, name: &str| {
+            RequestBuilder::with_method_text(method, uri).header(name, "x").build().is_ok()
+        };
+        assert!(request(b"NEW-method.1", "sip:a@b", "X-Y"));
+        for method in [
+            &b""[..],
+            b" ",
+            b"A B",
+            b"OPTIONS ",
+            b"OPTIONS sip:c@d SIP/2.0\r\nX:",
+            b"A\nB",
+            b"SIP/2.0",
+            b"A\xe9",
+            b"A\0",
+        ] {
+            assert!(!request(method, "sip:a@b", "X"), "{:?}", String::from_utf8_lossy(method));
+        }
+        for uri in ["", "sip:a b", "<sip:a@b>", "sip:a@b\r\n", "sip:a\x7f"] {
+            assert!(!request(b"A", uri, "X"), "{uri:?}");
+        }
+        let options =
+            RequestBuilder::new(Method::Options, "sip:a@b").header("To", "<sip:a@b>").build().unwrap();
+        let response = |name: &str, tag: &[u8]| {
+            ResponseBuilder::new(&options, Status::OK).header(name, "x").to_tag(tag).build().is_ok()
+        };
+        assert!(response("X", b"9f-3a"));
+        for name in ["", " X", "X ", "X:", "X: y\r\nZ", "X\0"] {
+            assert!(!request(b"A", "sip:a@b", name) && !response(name, b"1"), "{name:?}");
+            assert!(options.clone().add(name, b"x").is_err(), "{name:?}");
+        }
+        for tag in ["", "a;b", "a b", "a\r\n", "a,<sip:c@d>"] {
+            assert!(!response("X", tag.as_bytes()), "{tag:?}");
         }
     }
 }
