@@ -13,6 +13,7 @@ use crate::method::Method;
 use crate::scan::{Params, trim};
 use crate::status::Status;
 use crate::time::Instant;
+use crate::transaction::RINGING_MAX;
 
 /// A REFER of ours.
 #[derive(Debug)]
@@ -69,7 +70,12 @@ impl UserAgent {
             return Err(EndpointError::NotWaiting);
         };
         let event = if referred.is_named { format!("refer;id={}", refer.0) } else { "refer".to_owned() };
-        let state = if status.is_final() { "terminated;reason=noresource" } else { "active;expires=60" };
+        let state = if status.is_final() {
+            "terminated;reason=noresource".to_owned()
+        } else {
+            // As long as whom they want called may ring, or they would not hear of the end.
+            format!("active;expires={}", RINGING_MAX.as_secs())
+        };
         let body = format!("SIP/2.0 {status}\r\n");
         let contact = format!("<{}>", self.contact);
         self.ask_in(

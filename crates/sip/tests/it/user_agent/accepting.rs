@@ -2,6 +2,7 @@
 
 use expect_test::expect;
 use sip::Method;
+use sip::limits::TAKERS_MAX;
 
 use super::{CONTACT, OFFER, Stage};
 
@@ -236,4 +237,18 @@ fn another_callee_who_takes_the_call_is_thanked_and_ended() {
         0      1 ACK sip:agent@192.0.2.9
     "#]]
     .assert_eq(&stage.ladder());
+}
+
+/// Nobody makes us say goodbye to any number of callees.
+#[test]
+fn only_so_many_callees_are_thanked() {
+    let mut stage = Stage::calling(None);
+    let invite = stage.asked.clone();
+    for tag in 0..=TAKERS_MAX {
+        stage.lines.clear();
+        stage.asked.clone_from(&invite);
+        stage.answer_as(&format!("a{tag}"), 200, &[CONTACT]);
+        let is_thanked = stage.ladder().contains("ACK");
+        assert_eq!(is_thanked, tag < TAKERS_MAX, "{tag}");
+    }
 }

@@ -1,6 +1,8 @@
 //! REFERs inside a call: several at once are told apart, and who tells of nothing we asked is told so.
 
 use expect_test::expect;
+use sip::endpoint::EndpointError;
+use sip::limits::REFERS_MAX;
 use sip::{Method, Status};
 
 use super::{CONTACT, Stage};
@@ -23,11 +25,11 @@ fn two_refers_of_theirs_are_told_apart() {
     expect![[r#"
         0      asked to call sip:one@h
         0      202 Accepted (2 REFER)
-        0      1 NOTIFY sip:agent@192.0.2.9 Event: refer Subscription-State: active;expires=60 [SIP/2.0 100 Trying]
+        0      1 NOTIFY sip:agent@192.0.2.9 Event: refer Subscription-State: active;expires=600 [SIP/2.0 100 Trying]
         0      asked to call sip:two@h
         0      202 Accepted (7 REFER)
-        0      2 NOTIFY sip:agent@192.0.2.9 Event: refer;id=7 Subscription-State: active;expires=60 [SIP/2.0 100 Trying]
-        0      3 NOTIFY sip:agent@192.0.2.9 Event: refer;id=7 Subscription-State: active;expires=60 [SIP/2.0 180 Ringing]
+        0      2 NOTIFY sip:agent@192.0.2.9 Event: refer;id=7 Subscription-State: active;expires=600 [SIP/2.0 100 Trying]
+        0      3 NOTIFY sip:agent@192.0.2.9 Event: refer;id=7 Subscription-State: active;expires=600 [SIP/2.0 180 Ringing]
         0      4 NOTIFY sip:agent@192.0.2.9 Event: refer Subscription-State: terminated;reason=noresource [SIP/2.0 200 OK]
         0      5 NOTIFY sip:agent@192.0.2.9 Event: refer;id=7 Subscription-State: terminated;reason=noresource [SIP/2.0 200 OK]
     "#]].assert_eq(&stage.ladder());
@@ -99,4 +101,28 @@ fn a_refer_that_is_refused_or_not_answered_has_an_end() {
         60000  481 Call/Transaction Does Not Exist (2 NOTIFY)
     "#]]
     .assert_eq(&stage.ladder());
+}
+
+#[test]
+fn there_are_only_so_many_at_once() {
+    let mut stage = Stage::talking();
+    let call = stage.the_call();
+    for number in 2u32.. {
+        stage.hear(Method::Refer, number, &[CONTACT, ("Refer-To", "<sip:one@h>")], "");
+        if number as usize == 2 + REFERS_MAX {
+            break;
+        }
+        assert!(stage.ladder().contains("202"), "{number}");
+        stage.phone.refer(stage.now, call, "sip:one@192.0.2.9").unwrap();
+        stage.drain();
+        stage.lines.clear();
+    }
+    expect![[r#"
+        0      603 Decline (18 REFER)
+    "#]]
+    .assert_eq(&stage.ladder());
+    assert_eq!(stage.phone.refer(stage.now, call, "sip:one@192.0.2.9"), Err(EndpointError::Full));
+    stage.phone.refer_result(stage.now, call, stage.refer.unwrap(), Status::OK).unwrap();
+    stage.hear(Method::Refer, 99, &[CONTACT, ("Refer-To", "<sip:one@h>")], "");
+    assert!(stage.ladder().contains("202"), "one has ended");
 }
