@@ -424,3 +424,29 @@ fn every_byte_gone_or_turned() {
         String::from_utf8_lossy(&judge.worst.1)
     );
 }
+
+/// What is done for each Route that names us, or each Via, must not cost the whole message each time.
+#[test]
+fn many_routes_and_vias_of_ours_cost_no_more() {
+    let request = |vias: &str, routes: &str| {
+        format!(
+            "BYE sip:a@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.5;branch=z9hG4bK1\r\n{vias}{routes}\
+             Max-Forwards: 70\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n\r\n"
+        )
+    };
+    let own_route = format!("Route: {}<sip:192.0.2.200>\r\n", "<sip:192.0.2.200>,".repeat(400));
+    let own_branch = format!("z9hG4bK{}", "0".repeat(43));
+    let own_via = format!("Via: SIP/2.0/UDP 192.0.2.200:5060;branch={own_branch}\r\n");
+    let far_route = format!("Route: <sip:h;{}>\r\n", "x".repeat(7_000));
+    for (vias, routes) in [
+        (String::new(), own_route.repeat(8)),
+        (own_via.repeat(98), far_route.repeat(6)),
+        (own_via.repeat(98), own_route.repeat(6)),
+    ] {
+        let text = request(&vias, &routes);
+        assert!(text.len() < crate::limits::MESSAGE_BYTES_MAX);
+        let mut judge = Judge::new();
+        judge.take(Transport::Udp, text.as_bytes());
+        assert!(judge.worst.0 <= 10 * TIMES_MAX_INPUT, "{} tenths of {}", judge.worst.0, text.len());
+    }
+}
