@@ -8,7 +8,8 @@
 //! # Where to begin
 //!
 //! * New to SIP: [`guide`] tells it by one call, message by message, and the example there runs.
-//! * To build something: [`endpoint::Endpoint`] is the engine. Its contract is one sentence long.
+//! * To see it at work: `examples/edge` takes real calls; its first lines say how to make one through it.
+//! * To build something: [`endpoint`] has the engine and the loop around it. Its contract is one sentence long.
 //! * To read or change a message: [`Message`], with [`header`], [`uri`] and [`number`] for its parts.
 //!
 //! # The floors of the house
@@ -23,7 +24,8 @@
 //!              Message: one buffer and an index · builders · edits · stream framing
 //! ```
 //!
-//! Lower floors know nothing of higher ones. Every limit has a name, in [`limits`].
+//! Lower floors know nothing of higher ones, but for endpoint and proxy, which are one floor in two rooms. Every limit
+//! has a name; most stand in [`limits`], the others beside what they limit.
 //!
 //! # What must stay true
 //!

@@ -1,4 +1,4 @@
-//! Every limit of this crate, by name, in one place.
+//! The limits of this crate, by name. A few that only one file knows stand there.
 //!
 //! What arrives from the network is bounded here before it costs anything. Limits that an operator may want to move
 //! are fields of [`crate::endpoint::Limits`] whose defaults stand here too.

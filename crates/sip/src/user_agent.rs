@@ -1,7 +1,7 @@
 //! The pieces of a user agent: registrations, pings, and calls simple enough for a test call.
 //!
 //! [`register`] and [`ping`] are values that anyone may own. [`UserAgent`] is an [`Endpoint`] that also makes and
-//! takes calls: it is driven as the endpoint is. It carries session descriptions and does not read them; media is
+//! takes calls: it is driven as the endpoint is, but that its `poll_output` takes the time. It carries session descriptions and does not read them; media is
 //! none of this crate's business.
 
 mod accepting;
