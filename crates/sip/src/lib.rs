@@ -33,7 +33,8 @@
 //!   than 64·T1 after the last word about it was said – ten minutes ([`RINGING_MAX`]) while a call rings.
 //! * What is not edited is forwarded byte for byte.
 //! * A response goes back to the address its request came from, never to one that a header names (`maddr` is not even
-//!   read). Its port is that of the request if the Via asks with `rport`, else the Via's (RFC 3261 §18.2.2, RFC 3581).
+//!   read). On a connection that is all; over UDP its port is the Via's (RFC 3261 §18.2.2), or the request's if the Via
+//!   asks with `rport` (RFC 3581).
 //! * A request inside a dialog needs no memory of the dialog: what is needed stands in its Route, signed.
 //! * What one peer is told about one call is told in the order in which it happened.
 //!

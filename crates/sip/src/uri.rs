@@ -269,7 +269,7 @@ fn deciding(name: &[u8]) -> Option<&'static str> {
     DECIDING.into_iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Whether they keep to the grammar and none that decides stands twice (RFC 3261 §19.1.1 lets none): whoever reads the
+/// Whether all keep to the grammar and none that decides stands twice (RFC 3261 §19.1.1 lets none): whoever reads the
 /// last one would send elsewhere than we do.
 fn are_good(params: Params<'_>) -> bool {
     params.read(DECIDING).is_some()
@@ -285,7 +285,9 @@ impl<'a> TelUri<'a> {
         {
             return Err(UriError::User);
         }
-        if params.clone().any(|param| param.is_err()) || !escapes_are_whole(params.text()) {
+        // RFC 3966 §3 lets no parameter stand twice; these say which number is meant.
+        let once = params.read(["phone-context", "ext", "isub", "rn", "cic", "npdi"]);
+        if once.is_none() || !escapes_are_whole(params.text()) {
             return Err(UriError::Param);
         }
         Ok(TelUri { number, params })

@@ -94,6 +94,9 @@ fn what_decides_stands_once() {
     ] {
         assert_eq!(Uri::parse(format!("sip:h;{twice}").as_bytes()).unwrap_err(), UriError::Param, "{twice}");
     }
+    for twice in ["phone-context=+1;phone-context=+44", "rn=1;RN=2", "ext=1;a;ext=1", "npdi;npdi"] {
+        assert_eq!(Uri::parse(format!("tel:1;{twice}").as_bytes()).unwrap_err(), UriError::Param, "{twice}");
+    }
 }
 
 #[test]
