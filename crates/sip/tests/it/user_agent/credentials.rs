@@ -1,9 +1,12 @@
 //! Challenges inside and outside calls: each request gets one answer, for the configured realm, and a call that nobody
 //! wants any more gets none.
 
+use std::collections::BTreeSet;
+
 use expect_test::expect;
-use sip::Name;
 use sip::digest::{Credentials, Secret};
+use sip::user_agent::register::{Registration, RegistrationConfig};
+use sip::{Instant, Message, Name, ResponseBuilder, Status};
 
 use super::{CONTACT, Stage};
 
@@ -145,4 +148,36 @@ fn a_challenged_refer_is_heard_of() {
         0      4 BYE sip:agent@192.0.2.9
     "#]]
     .assert_eq(&stage.ladder());
+}
+
+fn cnonce(request: &Message) -> String {
+    let given = request.lines(Name::ProxyAuthorization).next().unwrap();
+    let given = String::from_utf8_lossy(given).into_owned();
+    given.split("cnonce=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned()
+}
+
+/// RFC 7616 §5.10: a registrar that gives all of them one nonce must not know beforehand what they will answer, or it
+/// could look their passwords up in a table made once.
+#[test]
+fn no_two_answers_to_one_nonce_are_made_with_the_same_client_nonce() {
+    let config = RegistrationConfig {
+        registrar: "sip:carrier.example".into(),
+        address: "sip:me@carrier.example".into(),
+        contacts: vec!["sip:me@192.0.2.1".into()],
+        expires_s: 600,
+        credentials: Some(credentials()),
+    };
+    let mut seen = BTreeSet::new();
+    for (node, call_id) in [(1, "a"), (1, "b"), (2, "a")] {
+        let keys = crate::exchange::keys(node);
+        let mut it = Registration::new(Instant::ZERO, &keys, config.clone(), call_id.into(), "tag".into());
+        let answer = |request: &Message, code, (name, value)| {
+            ResponseBuilder::new(request, Status::new(code).unwrap()).header(name, value).build().unwrap()
+        };
+        let first = it.poll(Instant::ZERO).unwrap().unwrap();
+        let second = it.handle_response(Instant::ZERO, &answer(&first, 407, CHALLENGE), 0).unwrap();
+        assert_eq!(it.handle_response(Instant::ZERO, &answer(&second, 200, ("Expires", "600")), 0), None);
+        let third = it.poll(it.deadline().unwrap()).unwrap().unwrap();
+        assert!(seen.insert(cnonce(&second)) && seen.insert(cnonce(&third)), "{seen:?}");
+    }
 }
