@@ -212,7 +212,7 @@ fn is_loose(route: &[u8]) -> bool {
 /// The Contact's URI, which becomes the request-URI of what follows: one that cannot stand there makes no dialog.
 fn contact(message: &Message) -> Result<Vec<u8>, DialogError> {
     let contact = message.contacts().next().ok_or(DialogError::Incomplete)??;
-    if is_writable(contact.uri_text) {
+    if is_writable(contact.uri_text) && !contact.is_star() {
         Ok(contact.uri_text.to_vec())
     } else {
         Err(invalid(Name::Contact).into())
@@ -251,6 +251,24 @@ mod tests {
         let fault = HeaderError { name: Name::Contact, fault: Fault::Invalid };
         assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
         assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+    }
+
+    /// `*` is for REGISTER; nobody is reached there.
+    #[test]
+    fn a_star_makes_no_dialog_and_moves_nobody() {
+        let with = |contact: &str| {
+            let text = format!(
+                "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
+                 Call-ID: x\r\nCSeq: 1 INVITE\r\nContact: {contact}\r\n\r\n"
+            );
+            Message::parse(text.as_bytes()).unwrap()
+        };
+        assert!(Dialog::from_request(&with("*"), b"t").is_err());
+        let mut dialog = Dialog::from_request(&with("<sip:a@h>"), b"t").unwrap();
+        dialog.refresh(&with("*"));
+        assert_eq!(dialog.target(), b"sip:a@h");
+        dialog.refresh(&with("<sip:a@i>"));
+        assert_eq!(dialog.target(), b"sip:a@i");
     }
 
     /// Nor can one whose first proxy is a strict router that cannot be written.

@@ -119,7 +119,7 @@ pub enum Ended {
     ByUs,
     /// The other side hung up, or gave its call up.
     ByThem,
-    /// It was refused.
+    /// It was refused; with 502, it was taken by someone who does not say where to send what follows.
     Refused(Status),
     /// Nothing came back.
     TimedOut,

@@ -79,6 +79,7 @@ impl UserAgent {
                 found.is_given_up = true;
                 Ok(())
             }
+            // A re-INVITE whose ACK is missing is no reason to wait: the BYE ends it with the call.
             State::Up => {
                 self.bye(now, call, Ended::ByUs);
                 Ok(())
