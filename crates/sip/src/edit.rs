@@ -199,11 +199,11 @@ impl Message {
         let first = self.list(Name::Route).next().and_then(Address::parse);
         let Some(uri) = first.map(|address| address.uri_text.to_vec()) else { return };
         let last = [b"<", self.uri_text(), b">"].concat();
-        if self.set_uri(&uri).is_ok() {
+        if check_line(&last).is_ok() && self.set_uri(&uri).is_ok() {
             self.pop_route();
             let at = self.behind(Name::Route);
             let at = if at == 0 { self.behind(Name::Via) } else { at };
-            self.insert_line(at, Name::Route, b"Route", &last).expect("no line end stands in a request line");
+            self.insert_line(at, Name::Route, b"Route", &last).expect("it was checked for line ends");
         }
     }
 
@@ -315,26 +315,33 @@ impl Message {
         let count = self.index.lines.len();
         let Some(first) = (0..count).find(|&at| goes(self, at)) else { return 0 };
         let (mut kept, mut gone) = (first, 0);
+        // Where bytes begin that stay and have not moved yet.
+        let mut waiting = self.line_start(first);
         for at in first..count {
             let line = self.index.lines[at];
-            let next = self.line_start(at + 1);
             if goes(self, at) {
+                let next = self.line_start(at + 1);
+                self.move_back(waiting as usize..line.start as usize, gone);
+                waiting = next;
                 gone += next - line.start;
-                continue;
+            } else {
+                self.index.lines[kept] = line.moved_back(gone);
+                kept += 1;
             }
-            work::visited((next - line.start) as usize);
-            self.bytes.copy_within(line.start as usize..next as usize, (line.start - gone) as usize);
-            self.index.lines[kept] = line.moved_back(gone);
-            kept += 1;
         }
         self.index.lines.truncate(kept);
-        let rest = self.index.headers_end as usize..self.bytes.len();
-        work::visited(rest.len());
-        self.bytes.copy_within(rest.clone(), rest.start - gone as usize);
-        self.bytes.truncate(rest.end - gone as usize);
+        let end = self.bytes.len();
+        self.move_back(waiting as usize..end, gone);
+        self.bytes.truncate(end - gone as usize);
         self.index.headers_end -= gone;
         self.index.body -= gone;
         count - kept
+    }
+
+    fn move_back(&mut self, range: Range<usize>, by: u32) {
+        work::visited(range.len());
+        let to = range.start - by as usize;
+        self.bytes.copy_within(range, to);
     }
 
     /// Replaces bytes inside one line's value.
