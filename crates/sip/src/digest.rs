@@ -151,7 +151,7 @@ pub enum Verdict {
         /// Whose they are.
         username: String,
     },
-    /// There are none for this realm: challenge.
+    /// There are none for this realm that can be read, and in one way only: challenge.
     Missing,
     /// They are right but the nonce is too old or forgotten: challenge with `stale`.
     Stale,

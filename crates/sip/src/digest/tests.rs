@@ -132,6 +132,10 @@ fn what_is_refused_and_why() {
         assert_ne!(text, good);
         assert_eq!(verify(&mut server, now, &request("sip:h", &text)), Verdict::Refused(why), "{text}");
     }
+    for twice in ["realm=\"trunk-2\"", "nonce=\"0\"", "URI=\"sip:h\"", "qop=auth", "cnonce=\"1\""] {
+        let text = format!("{good}, {twice}");
+        assert_eq!(verify(&mut server, now, &request("sip:h", &text)), Verdict::Missing, "{text}");
+    }
     let other_realm = good.replace(REALM, "trunk-2");
     assert_eq!(verify(&mut server, now, &request("sip:h", &other_realm)), Verdict::Missing);
     for odd in [
