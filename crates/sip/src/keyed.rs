@@ -84,9 +84,7 @@ impl Mac {
             self.hasher.compress(turn(u64::from_le_bytes(*word)));
         }
         if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.hasher.compress(turn(u64::from_le_bytes(last)));
+            self.hasher.compress(turn(last_word(part, rest.len())));
         }
         self
     }
@@ -106,6 +104,16 @@ impl Mac {
         rounds::<4>(v);
         let high = v.iter().fold(0, |all, word| all ^ word);
         u128::from(high) << 64 | u128::from(low)
+    }
+}
+
+/// The last bytes of a text, fewer than eight, as a word with zeros behind them.
+#[inline]
+fn last_word(text: &[u8], length: usize) -> u64 {
+    match text.last_chunk::<8>() {
+        // What stands before them is shifted out.
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * length),
+        None => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
 }
 

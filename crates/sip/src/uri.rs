@@ -301,10 +301,16 @@ impl<'a> Host<'a> {
         if let Some(inside) = text.strip_prefix(b"[") {
             return read_v6(inside.strip_suffix(b"]")?).map(Host::V6);
         }
+        // No name's last label begins with a digit, so what reads as an address is one.
+        if text.first()?.is_ascii_digit()
+            && let Some(ip) = read_v4(text)
+        {
+            return Some(Host::V4(ip));
+        }
         let name = text.strip_suffix(b".").unwrap_or(text);
         let last = memchr::memrchr(b'.', name).map_or(name, |dot| &name[dot + 1..]);
         if !last.first()?.is_ascii_alphabetic() {
-            return read_v4(text).map(Host::V4);
+            return None;
         }
         let label_is_good = |label: &[u8]| {
             label.first().is_some_and(u8::is_ascii_alphanumeric)
