@@ -260,19 +260,27 @@ impl Registration {
     }
 
     /// What the registrar granted all our contacts (RFC 3261 §10.2.4): each its own time, else that of the whole
-    /// answer. `None` if it lists bindings and one of ours is not among them.
+    /// answer, else what was asked for. `None` if it lists some of ours and not all. One that lists none of ours, or
+    /// nothing, has taken them all under other names (border controllers write them anew): then the shortest time counts.
     fn granted_s(&self, response: &Message, asked_s: u32) -> Option<u32> {
         let all = response.expires().ok().flatten().unwrap_or(asked_s);
-        if response.contacts().next().is_none() {
-            return Some(all);
-        }
+        let listed = || response.contacts().take(CONTACTS_MAX).filter_map(Result::ok);
         let ours = self.config.contacts.iter().filter_map(|contact| Uri::parse(contact.as_bytes()).ok());
-        ours.map(|our| {
-            let mut listed = response.contacts().take(CONTACTS_MAX).filter_map(Result::ok);
-            let found = listed.find(|contact| contact.uri().is_ok_and(|uri| our.is_equivalent(&uri)))?;
-            Some(found.expires().unwrap_or(all))
-        })
-        .try_fold(u32::MAX, |least, granted| Some(least.min(granted?)))
+        let (mut missing, mut least) = (false, None::<u32>);
+        for our in ours {
+            let found = listed().find(|contact| contact.uri().is_ok_and(|uri| our.is_equivalent(&uri)));
+            missing |= found.is_none();
+            if let Some(contact) = found {
+                let granted = contact.expires().unwrap_or(all);
+                least = Some(least.map_or(granted, |least| least.min(granted)));
+            }
+        }
+        match least {
+            Some(least) => (!missing).then_some(least),
+            None => {
+                Some(listed().filter_map(|contact| contact.expires()).min().map_or(all, |one| one.min(all)))
+            }
+        }
     }
 
     fn failed(
@@ -462,6 +470,16 @@ mod tests {
         check("a little more", &briefly, 16);
         check("no time", &|request| answer(request, 200, &[("Expires", "0")]), 8);
         check("a second", &|request| answer(request, 200, &[("Expires", "1")]), 120);
+    }
+
+    #[test]
+    fn contacts_under_other_names_are_taken_at_their_word() {
+        let mut registration = registration();
+        let sent = registration.poll(Instant::ZERO).unwrap().unwrap();
+        let contact = "<sip:us@198.51.100.7:40001>;expires=120, <sip:other@198.51.100.8>;expires=90";
+        registration.handle_response(Instant::ZERO, &answer(&sent, 200, &[("Contact", contact)]), 0);
+        let until = Instant::ZERO + Duration::from_secs(90);
+        assert_eq!(registration.health(), RegistrationHealth::Registered { until });
     }
 
     #[test]
