@@ -59,10 +59,12 @@ mod config;
 mod event;
 mod input;
 mod machines;
+mod own_name;
 mod stateless;
 
 pub use config::{Config, Limits, Listener};
 pub use event::{Event, Output};
+use own_name::OwnName;
 pub(crate) use stateless::begins_dialog;
 
 use std::borrow::Cow;
@@ -465,7 +467,7 @@ impl Endpoint {
 
     /// Whether a host and port are one of our listeners'.
     pub(crate) fn is_us(&self, host: &Host<'_>, port: Option<u16>) -> bool {
-        self.own.iter().any(|own| own.port == port.unwrap_or(own.default_port) && own.is_host(host))
+        self.own.iter().any(|own| own.is(host, port))
     }
 
     pub(crate) fn is_our_via(&self, via: &Via<'_>) -> bool {
@@ -476,42 +478,5 @@ impl Endpoint {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("statistics", &self.statistics()).finish_non_exhaustive()
-    }
-}
-
-/// What others call us by, read once.
-#[derive(Debug)]
-struct OwnName {
-    ip: Option<IpAddr>,
-    name: String,
-    port: u16,
-    default_port: u16,
-}
-
-impl OwnName {
-    fn of(listener: &Listener) -> OwnName {
-        let (name, port) = split_sent_by(&listener.sent_by);
-        let default_port = listener.transport.default_port();
-        OwnName {
-            ip: Host::parse(name.as_bytes()).and_then(|host| host.ip()),
-            name: name.to_owned(),
-            port: port.unwrap_or(default_port),
-            default_port,
-        }
-    }
-
-    fn is_host(&self, host: &Host<'_>) -> bool {
-        match host {
-            Host::Name(name) => self.ip.is_none() && self.name.as_bytes().eq_ignore_ascii_case(name),
-            other => self.ip.is_some() && self.ip == other.ip(),
-        }
-    }
-}
-
-/// `host:port`, `[v6]:port` or `host`.
-fn split_sent_by(text: &str) -> (&str, Option<u16>) {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
-        _ => (text, None),
     }
 }
