@@ -59,6 +59,11 @@ fn settled(text: &str, dir: &str) -> String {
         let after = settled[hung_up..].iter().take_while(|line| line.starts_with("   N ms")).count();
         settled[hung_up + 1..hung_up + after].sort();
     }
+    // And so it comes to us: how the agent's part ended, and how the call did.
+    if let Some(decided) = settled.iter().position(|line| line.contains("TIME decided")) {
+        let after = settled[decided..].iter().take_while(|line| line.starts_with("   TIME ")).count();
+        settled[decided + 1..decided + after].sort_by_key(|line| !line.contains("target_ended"));
+    }
     settled.concat()
 }
 
