@@ -4,6 +4,7 @@ use crate::edit::UnsafeText;
 use crate::header::name::Name;
 use crate::header::{HeaderError, invalid};
 use crate::limits::CSEQ_MAX;
+use crate::lines::has_bad_uri_byte;
 use crate::message::Message;
 use crate::method::Method;
 use crate::print::RequestBuilder;
@@ -232,7 +233,7 @@ fn check_routes(routes: &[Vec<u8>]) -> Result<(), DialogError> {
 }
 
 fn is_writable(uri: &[u8]) -> bool {
-    uri.iter().all(|&byte| byte > b' ' && byte != 0x7f)
+    !uri.is_empty() && !has_bad_uri_byte(uri)
 }
 
 #[cfg(test)]
@@ -249,8 +250,12 @@ mod tests {
         )
         .unwrap();
         let fault = HeaderError { name: Name::Contact, fault: Fault::Invalid };
-        assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
-        assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+        for contact in [&b"\0"[..], b"<<sip:a@b>", b"sip:a@b>"] {
+            let mut answer = answer.clone();
+            answer.set(Name::Contact, contact).unwrap();
+            assert_eq!(Dialog::from_answer(&answer), Err(DialogError::Header(fault)));
+            assert_eq!(Dialog::from_request(&answer, b"t"), Err(DialogError::Header(fault)));
+        }
     }
 
     /// `*` is for REGISTER; nobody is reached there.

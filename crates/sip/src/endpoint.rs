@@ -362,6 +362,7 @@ impl Endpoint {
         let unique = self.names.next();
         let branch = self.branches.make(&request, Kind::Transaction, unique);
         request.push_via(&self.via_value(&flow, &branch))?;
+        request.frame_for(flow.transport);
         self.transmit(flow, request.into_bytes());
         Ok(())
     }

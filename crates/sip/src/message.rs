@@ -179,6 +179,12 @@ impl Message {
             .map(|line| self.value(line))
     }
 
+    /// The lines that are no headers, as they stand.
+    pub(crate) fn lines_of_malformed(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.index.lines_with(Name::Malformed).iter();
+        lines.filter(|line| line.name == Name::Malformed).map(|line| self.slice(line.start, line.end))
+    }
+
     /// The body: all bytes behind the empty line.
     pub fn body(&self) -> &[u8] {
         self.bytes.get(self.index.body as usize..).unwrap_or_default()

@@ -47,7 +47,8 @@ pub struct Plan {
 /// One place to try.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The request-URI it is sent, such as `sip:bob@192.0.2.20:5060`. It is not looked at; where it goes is `flow`.
+    /// The request-URI it is sent, such as `sip:bob@192.0.2.20:5060`. Where it goes is `flow`; of the URI only
+    /// whether it is a `sips:` one is looked at.
     pub uri: Vec<u8>,
     /// The way there.
     pub flow: Flow,

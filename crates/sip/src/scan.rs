@@ -255,13 +255,30 @@ impl<'a> Params<'a> {
     /// breaks the grammar, or if one of these names stands there twice (RFC 3261 §7.3.1): whoever reads the last one
     /// would see another transaction or another dialog than we do.
     pub(crate) fn read<const COUNT: usize>(self, names: [&str; COUNT]) -> Option<[Option<&'a [u8]>; COUNT]> {
-        let mut values = [None; COUNT];
+        self.read_with(names, |_, _| false)
+    }
+
+    /// The same, but that a name may stand again where its second value says the same.
+    pub(crate) fn read_alike<const COUNT: usize>(
+        self,
+        names: [&str; COUNT],
+    ) -> Option<[Option<&'a [u8]>; COUNT]> {
+        self.read_with(names, <[u8]>::eq_ignore_ascii_case)
+    }
+
+    fn read_with<const COUNT: usize>(
+        self,
+        names: [&str; COUNT],
+        may_repeat: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<[Option<&'a [u8]>; COUNT]> {
+        let mut values: [Option<&[u8]>; COUNT] = [None; COUNT];
         for param in self {
             let (name, value) = param.ok()?;
             for (slot, wanted) in values.iter_mut().zip(names) {
                 if name.len() == wanted.len()
                     && name.eq_ignore_ascii_case(wanted.as_bytes())
-                    && slot.replace(value.unwrap_or_default()).is_some()
+                    && let Some(before) = slot.replace(value.unwrap_or_default())
+                    && !may_repeat(before, value.unwrap_or_default())
                 {
                     return None;
                 }

@@ -6,7 +6,7 @@
 
 use memchr::memchr;
 
-use crate::header::name::{Name, TOKEN};
+use crate::header::name::TOKEN;
 use crate::limits::{HEADERS_MAX, STREAM_BYTES_MAX};
 use crate::lines::has_bare_cr_in;
 use crate::message::Message;
@@ -221,7 +221,18 @@ impl Framer {
 /// is not enough to ask for these two; a flawed message that has just as many headers as fit is lost by that.
 fn hides_headers(headers: &Message) -> bool {
     let is_full = headers.index.lines.len() == HEADERS_MAX && headers.flaw().is_some();
-    is_full || headers.lines(Name::Malformed).next().is_some()
+    is_full
+        || headers
+            .lines_of_malformed()
+            .any(|line| headers.content_length() == Ok(None) || may_be_length(line))
+}
+
+/// Whether another parser could take a line that is no header for a length. Any other such line (a blank or a byte above
+/// 127 in a header's name) is the sender's business, and no reason to end a connection that others use, too.
+fn may_be_length(line: &[u8]) -> bool {
+    let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+    let letters = || name.iter().filter(|byte| byte.is_ascii_alphabetic()).map(u8::to_ascii_lowercase);
+    letters().eq(*b"l") || letters().take(13).eq(*b"contentlength")
 }
 
 enum Found {
@@ -322,6 +333,8 @@ pub(crate) mod tests {
                 format!(": {length}"),
                 format!(" l: {length}"),
                 format!("\u{e9}: y\r\nContent Length: {length}"),
+                format!("l: 0\r\nContent Length: {length}"),
+                format!("l: 0\r\nL\0: {length}"),
             ] {
                 let bytes = format!("{start}\r\n{head}\r\n\r\n{smuggled}");
                 check_every_split(bytes.as_bytes(), &["Headers"]);
@@ -329,7 +342,8 @@ pub(crate) mod tests {
         }
         // As many as fit hide nothing, and neither does white space before the colon or a fold.
         let most = "X: y\r\n".repeat(HEADERS_MAX - 1);
-        for head in [format!("{most}l: 3"), "Content-Length : 3".to_owned(), "l:\r\n 3".to_owned()] {
+        let odd = "Caf\u{e9} X: y\r\nlocation y\r\nl: 3".to_owned();
+        for head in [format!("{most}l: 3"), "Content-Length : 3".to_owned(), "l:\r\n 3".to_owned(), odd] {
             let bytes = format!("OPTIONS sip:a@b SIP/2.0\r\n{head}\r\n\r\nabc");
             check_every_split(&bytes.as_bytes().repeat(2), &[&bytes, &bytes]);
         }

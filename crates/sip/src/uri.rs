@@ -269,10 +269,11 @@ fn deciding(name: &[u8]) -> Option<&'static str> {
     DECIDING.into_iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// Whether all keep to the grammar and none that decides stands twice (RFC 3261 §19.1.1 lets none): whoever reads the
-/// last one would send elsewhere than we do.
+/// Whether all keep to the grammar and none that decides stands twice with two values: whoever reads the last one would
+/// send elsewhere than we do. (RFC 3261 §19.1.1 lets none stand twice at all, but what rewrites URIs on the way may
+/// write `user=phone` into one that has it, and neither end could mend that.)
 fn are_good(params: Params<'_>) -> bool {
-    params.read(DECIDING).is_some()
+    params.read_alike(DECIDING).is_some()
 }
 
 impl<'a> TelUri<'a> {
@@ -286,7 +287,7 @@ impl<'a> TelUri<'a> {
             return Err(UriError::User);
         }
         // RFC 3966 §3 lets no parameter stand twice; these say which number is meant.
-        let once = params.read(["phone-context", "ext", "isub", "rn", "cic", "npdi"]);
+        let once = params.read_alike(["phone-context", "ext", "isub", "rn", "cic", "npdi"]);
         if once.is_none() || !escapes_are_whole(params.text()) {
             return Err(UriError::Param);
         }

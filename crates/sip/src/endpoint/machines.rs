@@ -350,7 +350,7 @@ impl Endpoint {
 
 /// What counts as one source. A host has a whole IPv6 network of 64 bits to itself (RFC 4291 §2.5.4), so addresses in
 /// it are one; an IPv4 address is the same one in both dresses.
-fn source_of(ip: IpAddr) -> IpAddr {
+pub(super) fn source_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,

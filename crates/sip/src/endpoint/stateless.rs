@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::input::{SourceNote, too_many_hops};
-use super::machines::reply_flow;
+use super::machines::{reply_flow, source_of};
 use super::{Endpoint, EndpointError, Listener};
 use crate::flow::{Flow, Source, Transport};
 use crate::header::Essentials;
@@ -33,8 +33,9 @@ enum OwnRoute {
     NotOurs,
 }
 
-/// One of ours without a signature, and two for a dialog that changes transports on its way through us (RFC 5658).
-/// What stands behind them belongs to another time that the dialog comes by us.
+/// Routes of ours that are taken away: some without a signature, where someone was told to come by us, and the signed one
+/// (or two, alike, for a dialog that changes transports on its way through us: RFC 5658). What stands behind it belongs
+/// to another time that the dialog comes by us.
 const OWN_ROUTES_MAX: usize = 3;
 
 /// What forwarding along a Route needs to know of the request as it came.
@@ -52,21 +53,35 @@ struct InDialog {
     /// Both tags, hashed as a signed Route has the caller's.
     from: u32,
     to: u32,
+    method: Method,
     source: Source,
+}
+
+/// How far a request is trusted to say where it goes.
+enum Onto {
+    /// To where its URI and its other Routes say, as a dialog's peers move.
+    NextHop(Flow),
+    /// To the dialog's other end as we know it, and nowhere else.
+    Way(Flow),
 }
 
 impl InDialog {
     /// Where a request from here goes. Nowhere, unless one of the two is its sender: whoever has seen a signed Route
-    /// could otherwise have us send what they like to whom they like.
-    fn way(&self, ways: &Ways) -> Option<Flow> {
+    /// could otherwise have us send what they like to whom they like. Someone else with the dialog's tag may be a target
+    /// behind another server, or a phone whose address changed: it may end the call, or acknowledge it.
+    fn onto(&self, ways: &Ways) -> Option<Onto> {
         let way = match ways.caller_tag {
             tag if tag == self.from => ways.callee,
             tag if tag == self.to => ways.caller,
             _ => return None,
         };
+        let host = source_of(self.source.flow.remote.ip());
         let is_one_of_them =
-            [ways.caller, ways.callee].iter().any(|flow| flow.remote.ip() == self.source.flow.remote.ip());
-        (self.source.is_known || is_one_of_them).then_some(way)
+            [ways.caller, ways.callee].iter().any(|flow| source_of(flow.remote.ip()) == host);
+        if self.source.is_known || is_one_of_them {
+            return Some(Onto::NextHop(way));
+        }
+        matches!(self.method, Method::Bye | Method::Ack).then_some(Onto::Way(way))
     }
 }
 
@@ -91,10 +106,14 @@ impl Endpoint {
         let listener = self.number_of(&source.flow);
         let branch =
             self.branches.make_stateless(request, &Marks::from(&read.essentials), Some(below), listener);
-        // A request outside a dialog is for someone to decide about, whatever its Route says.
-        let dialog = to.tag().map(|to| InDialog {
+        // A request outside a dialog is for someone to decide about, whatever its Route says. Peers from before RFC 3261
+        // have no tag, but what these two methods are about is always a dialog.
+        let method = request.method()?;
+        let is_inside = to.tag().is_some() || matches!(method, Method::Bye | Method::Ack);
+        let dialog = is_inside.then(|| InDialog {
             from: self.signer.tag_hash(from.tag().unwrap_or_default()),
-            to: self.signer.tag_hash(to),
+            to: self.signer.tag_hash(to.tag().unwrap_or_default()),
+            method,
             source,
         });
         Some(Onward { branch, route, is_strict, dialog })
@@ -112,10 +131,11 @@ impl Endpoint {
         if onward.is_strict {
             request.take_uri_from_last_route();
         } else {
-            for _ in 1..OWN_ROUTES_MAX {
+            for taken in 1.. {
                 request.pop_route();
                 match (route, self.own_route(request)) {
-                    (OwnRoute::Bare, next @ OwnRoute::Signed(_)) => route = next,
+                    (_, OwnRoute::NotOurs) => break,
+                    (OwnRoute::Bare, next) if taken < OWN_ROUTES_MAX => route = next,
                     (OwnRoute::Signed(ways), OwnRoute::Signed(next)) if ways == next => {
                         request.pop_route();
                         break;
@@ -125,7 +145,7 @@ impl Endpoint {
             }
         }
         let OwnRoute::Signed(ways) = route else { return false };
-        let Some(way) = onward.dialog.and_then(|dialog| dialog.way(&ways)) else { return false };
+        let Some(onto) = onward.dialog.and_then(|dialog| dialog.onto(&ways)) else { return false };
         // Most were refused before; what may be for us when it can go no further is not, inside someone's dialog.
         if !request.decrement_max_forwards() {
             self.refuse(source, request, &too_many_hops());
@@ -133,7 +153,10 @@ impl Endpoint {
         }
         // What the request goes to when the next hop is from before RFC 3261 stands in its URI (§16.6 step 6).
         let is_strict = request.routes().next().and_then(Result::ok).is_some_and(|route| is_strict(&route));
-        let flow = self.next_hop(request, way);
+        let flow = match onto {
+            Onto::NextHop(way) => self.next_hop(request, way),
+            Onto::Way(way) => way,
+        };
         if is_strict {
             request.give_uri_to_last_route();
         }
@@ -180,7 +203,7 @@ impl Endpoint {
             forwarded.add(name, value)?;
         }
         if record_route && begins_dialog(request) {
-            self.record_route(&mut forwarded, &marks, source.flow, target.flow)?;
+            self.record_route(&mut forwarded, request, source.flow, target.flow)?;
         }
         // The branch is made from what came, so that an ACK, whose URI is replaced alike, gets the INVITE's.
         let listener = self.number_of(&source.flow);

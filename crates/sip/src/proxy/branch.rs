@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use crate::flow::Transport;
 use crate::header::Essentials;
 use crate::header::name::Name;
 use crate::header::via::{MAGIC_COOKIE, Via};
@@ -163,7 +164,7 @@ impl Branches {
             Some(IpAddr::V4(ip)) => mac.part(&ip.octets()),
             Some(IpAddr::V6(ip)) => mac.part(&ip.octets()),
         };
-        mac.part(&below.rport.unwrap_or(0).to_be_bytes())
+        mac.part(&below.rport.filter(|_| below.is_datagram).unwrap_or(0).to_be_bytes())
     }
 }
 
@@ -174,6 +175,8 @@ pub(crate) struct Below<'a> {
     pub(crate) sent_by: &'a [u8],
     pub(crate) received: Option<IpAddr>,
     pub(crate) rport: Option<u16>,
+    /// On a connection the port only tells which one, and a peer that connects again still means the same request.
+    pub(crate) is_datagram: bool,
 }
 
 impl<'a> Below<'a> {
@@ -183,6 +186,7 @@ impl<'a> Below<'a> {
             sent_by: via.sent_by,
             received: via.received(),
             rport: via.rport().flatten(),
+            is_datagram: Transport::read(via.transport) == Some(Transport::Udp),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Endpoint {
             request.set(name, value.as_bytes())?;
         }
         if call.plan.record_route && begins_dialog(&call.message) {
-            self.record_route(&mut request, &Marks::of(&call.message), call.source.flow, flow)?;
+            self.record_route(&mut request, &call.message, call.source.flow, flow)?;
         }
         let record_routes = request.list(Name::RecordRoute).count();
         let branch = crate::parse::offset(call.branches.len());
@@ -157,21 +157,23 @@ impl Endpoint {
     pub(crate) fn record_route(
         &self,
         request: &mut Message,
-        marks: &Marks<'_>,
+        received: &Message,
         caller: Flow,
         callee: Flow,
     ) -> Result<(), UnsafeText> {
+        let marks = Marks::of(received);
         let ways = Ways { caller, callee, caller_tag: self.signer.tag_hash(marks.from_tag) };
         let signed = self.signer.sign(&ways, marks.call_id);
-        // RFC 3261 §16.6 step 4: a call to a sips: URI stays in TLS, and `transport` then means what carries that.
-        let is_secure =
-            request.uri_text().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
-        let value = |flow: &Flow| {
+        // RFC 3261 §16.6 step 4: a call to a sips: URI stays in TLS, and `transport` then means what carries that. Each
+        // side by what it was asked for: who called by UDP could do nothing with a sips: URI.
+        let is_secure = |uri: &[u8]| uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"));
+        let (asked, asks) = (is_secure(received.uri_text()), is_secure(request.uri_text()));
+        let value = |flow: &Flow, is_secure: bool| {
             let host = self.name_of(flow);
             let mut value = Vec::with_capacity(256);
             let (scheme, transport) = match flow.transport {
                 Transport::Tls if is_secure => ("<sips:", "tcp"),
-                other => (if is_secure { "<sips:" } else { "<sip:" }, other.as_param()),
+                other => ("<sip:", other.as_param()),
             };
             for part in [scheme, &host, ";transport=", transport, ";lr;", PARAM, "="] {
                 value.extend_from_slice(part.as_bytes());
@@ -180,9 +182,12 @@ impl Endpoint {
             value.push(b'>');
             value
         };
-        request.push_record_route(&value(&caller))?;
-        if caller.transport != callee.transport || self.name_of(&caller) != self.name_of(&callee) {
-            request.push_record_route(&value(&callee))?;
+        request.push_record_route(&value(&caller, asked))?;
+        if asked != asks
+            || caller.transport != callee.transport
+            || self.name_of(&caller) != self.name_of(&callee)
+        {
+            request.push_record_route(&value(&callee, asks))?;
         }
         Ok(())
     }

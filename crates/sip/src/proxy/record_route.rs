@@ -2,8 +2,11 @@
 //!
 //! `;sb=` holds, signed: both peers' ways and who the caller is. It is bound to the dialog's Call-ID. What is inside
 //! is no secret (addresses that stand in the Vias anyway), and nobody else can make one. Whoever has seen one can say it
-//! again; what keeps that from opening a relay is looked at where requests are forwarded ([`crate::endpoint`]): only
-//! requests inside the dialog, between the two tags, from one of both ends or a known peer.
+//! again; what keeps that from opening a relay is looked at where requests are forwarded ([`crate::endpoint`]): the
+//! request is inside a dialog and bears the caller's tag on one side; one from neither end nor a known peer may only
+//! acknowledge or end the call, towards the other end. Both ends themselves can go on sending what they like to whom they
+//! like inside what looks like their dialog, for as long as the keys live; who is asked about a dialog that it does not
+//! know says 481.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

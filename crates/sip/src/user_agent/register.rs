@@ -6,8 +6,8 @@
 //! [`PAUSE_MIN`]. What is random is handed in.
 //!
 //! A registration holds when all our contacts hold: the one that ends first says when to refresh. A registrar that
-//! lists bindings must list each of ours (RFC 3261 §10.3 step 8); if one is missing that is a failure, and all are
-//! registered again after its pause. One that lists nothing at all is believed.
+//! lists one of ours must list them all (RFC 3261 §10.3 step 8); if one is missing that is a failure, and all are
+//! registered again after its pause. One that lists none of ours, or nothing, is believed: it may have written them anew.
 
 use std::time::Duration;
 
@@ -261,7 +261,8 @@ impl Registration {
 
     /// What the registrar granted all our contacts (RFC 3261 §10.2.4): each its own time, else that of the whole
     /// answer, else what was asked for. `None` if it lists some of ours and not all. One that lists none of ours, or
-    /// nothing, has taken them all under other names (border controllers write them anew): then the shortest time counts.
+    /// nothing, has taken them all under other names (border controllers write them anew): then the longest time counts
+    /// that we may have been granted.
     fn granted_s(&self, response: &Message, asked_s: u32) -> Option<u32> {
         let all = response.expires().ok().flatten().unwrap_or(asked_s);
         let listed = || response.contacts().take(CONTACTS_MAX).filter_map(Result::ok);
@@ -275,12 +276,12 @@ impl Registration {
                 least = Some(least.map_or(granted, |least| least.min(granted)));
             }
         }
-        match least {
-            Some(least) => (!missing).then_some(least),
-            None => {
-                Some(listed().filter_map(|contact| contact.expires()).min().map_or(all, |one| one.min(all)))
-            }
+        if let Some(least) = least {
+            return (!missing).then_some(least);
         }
+        // Those of other phones may stand there, too, at any age: the freshest is ours.
+        let fresh = listed().filter_map(|contact| contact.expires()).filter(|&one| one > 0 && one <= all);
+        Some(fresh.max().unwrap_or(all))
     }
 
     fn failed(

@@ -49,12 +49,31 @@ fn a_signed_route_opens_no_relay() {
     // The dialog's tags, from elsewhere.
     let stranger = send("203.0.113.66:5060", false, &in_dialog("INVITE", uri, &route, "c1", "a1"));
     assert!(!is_forwarded(&stranger), "{stranger:?}");
+    // A target behind another server, or a phone whose address changed, may end the call and nothing else, towards the
+    // other end and nowhere else.
+    let ended = send("203.0.113.66:5060", false, &in_dialog("BYE", uri, &route, "c1", "a1"));
+    assert_eq!(ended.0[0].flow.remote, address(AGENT));
     // Both ends, and a known peer's other address.
     for (from, is_known, tags) in
         [(CALLER, false, ("c1", "a1")), (AGENT, false, ("a1", "c1")), ("192.0.2.77:5060", true, ("c1", "a1"))]
     {
         let good = send(from, is_known, &in_dialog("BYE", "sip:x@host.invalid", &route, tags.0, tags.1));
         assert!(is_forwarded(&good), "{from}");
+    }
+}
+
+/// A phone that was told to come by us twice over, and one from before RFC 3261.
+#[test]
+fn routes_without_a_signature_and_peers_without_a_tag() {
+    let mut edge = Endpoint::new(config(), &keys(1));
+    let text = invite("sip:a@192.0.2.1", "bare", "Route: <sip:192.0.2.1;lr>, <sip:192.0.2.1:5060;lr>\r\n");
+    let (_, events) = input(&mut edge, CALLER, text);
+    let [Event::Request { request, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(request.routes().count(), 0);
+    let route = format!("Route: <sip:192.0.2.1;lr>\r\nRoute: {}\r\n", signed_route());
+    for method in ["ACK", "BYE"] {
+        let text = in_dialog(method, "sip:agent@192.0.2.9", &route, "c1", "");
+        assert_eq!(input(&mut edge, CALLER, text).0[0].flow.remote, address(AGENT), "{method}");
     }
 }
 
@@ -165,6 +184,29 @@ fn a_dialog_keeps_to_its_socket() {
     assert_eq!(drain(&mut edge).0[0].flow, expected);
 }
 
+/// RFC 3261 §16.11: an INVITE, its CANCEL and its ACK share a branch, also when their sender connected again between them.
+#[test]
+fn without_state_a_call_has_one_branch() {
+    let mut config = config();
+    config.keeps_no_state = true;
+    let branch_of = |method: &str, port: u16| {
+        let mut edge = Endpoint::new(config.clone(), &keys(1));
+        let text = invite("sip:a@192.0.2.1", "one", "")
+            .replace("INVITE", method)
+            .replace("SIP/2.0/UDP", "SIP/2.0/TCP")
+            .replace(";rport", "");
+        let remote = std::net::SocketAddr::new(address(CALLER).ip(), port);
+        let flow = Flow { transport: Transport::Tcp, local: address(EDGE), remote };
+        edge.handle_input(Instant::ZERO, Source { flow, is_known: true }, text.as_bytes());
+        let Some(Event::Stateless { request, source }) = drain(&mut edge).1.pop() else { panic!("{method}") };
+        edge.forward_stateless(&request, source, &agent(), true).unwrap();
+        parse(&drain(&mut edge).0[0]).via_top().unwrap().branch().unwrap().to_vec()
+    };
+    let invite = branch_of("INVITE", 40_001);
+    assert_eq!(branch_of("CANCEL", 40_002), invite);
+    assert_eq!(branch_of("ACK", 40_003), invite);
+}
+
 /// RFC 3261 §16.4 and §16.12.1.1: routers from before it put the next hop into the request-URI.
 #[test]
 fn routers_from_before_rfc_3261_are_understood() {
@@ -190,11 +232,27 @@ fn routers_from_before_rfc_3261_are_understood() {
 
 #[test]
 fn a_call_to_a_sips_uri_stays_in_tls() {
-    let tls = Flow { transport: Transport::Tls, local: address("192.0.2.1:5061"), remote: address(AGENT) };
-    let (_, at_agent) = proxied(Target::new("sips:agent@192.0.2.9", tls));
-    let routes: Vec<_> = at_agent.list(Name::RecordRoute).map(String::from_utf8_lossy).collect();
-    assert!(routes.iter().all(|route| route.starts_with("<sips:192.0.2.1:506")), "{routes:?}");
-    assert!(routes[0].contains(";transport=tcp;"), "{routes:?}");
+    let tls = |remote: &str| Flow {
+        transport: Transport::Tls,
+        local: address("192.0.2.1:5061"),
+        remote: address(remote),
+    };
+    let routes = |asked: &str, came: Flow, target: &str, goes: Flow| -> Vec<String> {
+        let mut edge = Endpoint::new(config(), &keys(1));
+        let text = invite(asked, "s", "").replace("SIP/2.0/UDP", &format!("SIP/2.0/{}", came.transport));
+        edge.handle_input(Instant::ZERO, Source { flow: came, is_known: true }, text.as_bytes());
+        let (id, source) = request_id(&drain(&mut edge).1);
+        edge.proxy(Instant::ZERO, id, source, plan(vec![Target::new(target, goes)])).unwrap();
+        let sent = parse(&drain(&mut edge).0[0]);
+        let begins = |route: &[u8]| String::from_utf8_lossy(route).split(";lr").next().unwrap().to_owned();
+        sent.list(Name::RecordRoute).map(begins).collect()
+    };
+    let (sips, secure) = ("sips:a@192.0.2.1", "<sips:192.0.2.1:5061;transport=tcp");
+    assert_eq!(routes(sips, tls(CALLER), "sips:agent@192.0.2.9", tls(AGENT)), [secure]);
+    // Who called by UDP could do nothing with a sips: URI.
+    let udp = Flow::udp(address(EDGE), address(CALLER));
+    let plain = "<sip:192.0.2.1:5060;transport=udp";
+    assert_eq!(routes("sip:a@192.0.2.1", udp, "sips:agent@192.0.2.9", tls(AGENT)), [secure, plain]);
 }
 
 #[test]

@@ -103,7 +103,15 @@ impl World {
 
     /// A request in the dialog that was begun last, by our own Routes; or one that says so.
     fn in_dialog(&mut self, value: u8, route: &[u8]) {
-        let method = ["BYE", "INVITE", "ACK", "INFO"][usize::from(value % 4)];
+        let methods = if value & 64 == 0 {
+            ["BYE", "INVITE", "ACK", "INFO"]
+        } else {
+            ["BYE", "CANCEL", "PRACK", "UPDATE"]
+        };
+        let method = methods[usize::from(value % 4)];
+        if value & 128 != 0 {
+            self.source.flow.remote = "203.0.113.66:5070".parse().expect("an address");
+        }
         let (from, to) = if value & 4 == 0 { ("1", ";tag=t0") } else { ("t0", ";tag=1") };
         let to = if value & 8 == 0 { to } else { "" };
         let uri: &[u8] = if value & 16 == 0 { b"sip:x@198.51.100.7" } else { self.routes.trim_ascii() };
@@ -127,6 +135,7 @@ impl World {
             b"\r\n\r\nbody",
         ];
         self.endpoint.handle_input(self.now, self.source, &parts.concat());
+        self.source.flow.remote = "192.0.2.5:4444".parse().expect("an address");
     }
 
     /// The other side answers what was sent last.
@@ -136,7 +145,11 @@ impl World {
         let tag = [b't', b'0' + value % 4];
         let response =
             ResponseBuilder::new(sent, status).to_tag(&tag).record_routes().header("Contact", header).build();
-        if let Ok(response) = response {
+        if let Ok(mut response) = response {
+            if value & 128 != 0 {
+                // A router behind us.
+                response.push_record_route(b"<sip:192.0.2.55;lr>").expect("one line");
+            }
             self.endpoint.handle_input(self.now, self.source, response.bytes());
         }
     }
@@ -152,7 +165,8 @@ impl World {
 
     fn proxy(&mut self, value: u8) {
         let Some(id) = self.waiting.pop() else { return };
-        let targets = (0..=value % 3).map(|_| Target::new("sip:agent@192.0.2.9", self.source.flow)).collect();
+        let uri = if value & 16 == 0 { "sip:agent@192.0.2.9" } else { "sips:agent@192.0.2.9" };
+        let targets = (0..=value % 3).map(|_| Target::new(uri, self.source.flow)).collect();
         let exhausted = if value & 8 == 0 {
             Exhausted::BestResponse
         } else {
