@@ -126,7 +126,6 @@ impl Index {
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), ParseError> {
         self.lines.clear();
         self.lines.reserve(LINES_USUAL);
-        (self.names, self.repeated) = (0, 0);
         self.flaw = None;
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(ParseError::TooLarge);
@@ -141,6 +140,7 @@ impl Index {
             if end == at {
                 self.headers_end = offset(at);
                 self.body = offset(newline + 1);
+                self.note_names();
                 work::visited(self.body as usize);
                 return Ok(());
             }
@@ -153,6 +153,7 @@ impl Index {
         self.headers_end = offset(bytes.len());
         self.body = self.headers_end;
         self.flaw(Flaw::Unterminated);
+        self.note_names();
         work::visited(bytes.len());
         Ok(())
     }
@@ -234,7 +235,6 @@ impl Index {
         if self.lines.len() == HEADERS_MAX {
             return self.flaw(Flaw::TooManyHeaders);
         }
-        self.note(line.name);
         self.lines.push(line);
     }
 
@@ -242,6 +242,13 @@ impl Index {
     pub(crate) fn insert(&mut self, at: usize, line: Line) {
         self.note(line.name);
         self.lines.insert(at, line);
+    }
+
+    /// Once for all lines: noting each as it is read would wait for the one before.
+    fn note_names(&mut self) {
+        let note =
+            |(names, repeated), line: &Line| (names | bit(line.name), repeated | (names & bit(line.name)));
+        (self.names, self.repeated) = self.lines.iter().fold((0, 0), note);
     }
 
     #[inline]
