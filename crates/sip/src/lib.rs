@@ -45,27 +45,27 @@
 //!
 //! | What | Figure | Beside | Again |
 //! |---|---|---|---|
-//! | index an INVITE of 800 bytes, no allocation | 136 ns | 35 ns for a bare search for line ends | `cargo bench -p sip --bench index` |
-//! | the engine, a redirected call (2 messages in, 1 out) | 3.6 µs | | `cargo bench -p sip --bench calls` |
-//! | the engine, a call forwarded without state (6 in, 6 out) | 15.0 µs | | |
-//! | the engine, a proxied call (6 in, 6 out) | 16.9 µs | | |
-//! | CPU of a redirected call, kernel and all | 27 µs | Kamailio 5.6: 43 µs (0.64) | `crates/sip/benches/kamailio/run.sh cpu` |
-//! | CPU of a call forwarded without state | 89 µs | Kamailio 5.6: 99 µs (0.89) | |
-//! | CPU of a proxied call | 93 µs | Kamailio 5.6: 141 µs (0.66) | |
-//! | first response of a redirected call, half and 99 % within | 20 µs, 0.10 ms | Kamailio 5.6: 27 µs, 0.25 ms | `crates/sip/benches/kamailio/run.sh first` |
-//! | first response of a call forwarded without state | 111 µs, 1.23 ms | Kamailio 5.6: 111 µs, 1.17 ms | |
-//! | first response of a proxied call | 108 µs, 1.19 ms | Kamailio 5.6: 148 µs, 1.24 ms | |
-//! | resident memory before, after 100,000 proxied calls at 1,500/s, after 40 s of rest | 1.7, 170, 101 MB | Kamailio 5.6: 9, 220, 220 MB | `MODES=stateful crates/sip/benches/kamailio/run.sh memory 1500` |
+//! | index an INVITE of 800 bytes, no allocation | 144 ns | 36 ns for a bare search for line ends | `cargo bench -p sip --bench index` |
+//! | the engine, a redirected call (2 messages in, 1 out) | 3.1 µs | | `cargo bench -p sip --bench calls` |
+//! | the engine, a call forwarded without state (6 in, 6 out) | 12.1 µs | | |
+//! | the engine, a proxied call (6 in, 6 out) | 14.0 µs | | |
+//! | CPU of a redirected call, kernel and all | 27 µs | Kamailio 5.6: 34 µs (0.78; other hours 0.64 to 0.94) | `crates/sip/benches/kamailio/run.sh cpu` |
+//! | CPU of a call forwarded without state | 63 µs | Kamailio 5.6: 79 µs (0.79; another hour 0.67) | |
+//! | CPU of a proxied call | 82 µs | Kamailio 5.6: 128 µs (0.64) | |
+//! | first response of a redirected call, half and 99 % within | 18 µs, 38 µs | Kamailio 5.6: 20 µs, 36 µs | `crates/sip/benches/kamailio/run.sh first` |
+//! | first response of a call forwarded without state | 75 µs, 190 µs | Kamailio 5.6: 91 µs, 231 µs | |
+//! | first response of a proxied call | 101 µs, 254 µs | Kamailio 5.6: 135 µs, 315 µs | |
+//! | resident memory before, after 100,000 proxied calls at 1,500/s, after 40 s of rest | 3.2, 193, 4.5 MB | Kamailio 5.6: 9, 220, 220 MB | `MODES=stateful crates/sip/benches/kamailio/run.sh memory 1500` |
 //!
 //! After the rest the engine holds nothing ([`endpoint::Statistics`] says zero everywhere, and a test counts the
-//! allocator's bytes), but the C library keeps most of the heap for the next calls. At 1,000 calls/s for 30 s, three
-//! times in each mode, no call failed.
+//! allocator's bytes). Whether the process then has its memory back is its allocator's doing: the example takes one that
+//! gives it back (`MIMALLOC_PURGE_DELAY=0` for that measurement), while the C library's kept 101 of 170 MB. At 1,000
+//! calls/s for 30 s no call failed in any mode.
 //!
 //! The index has two speeds, 140 and 225 ns, each for a whole run and whichever the addresses, while the bare search
 //! hardly changes: probably a neighbour on the same physical core, but that is not proven. CPU is at 1,500 calls/s with
-//! `examples/edge`, one core each; about half of it is the kernel.
-//! The example takes what is there in one system call and sends what is ready in another, some four datagrams each;
-//! Kamailio takes one at a time.
+//! `examples/edge`, one core each. More than half of it is the kernel, which takes the same for each datagram whoever
+//! sends it and is some 45 % of what Kamailio takes in all: no engine could make the second row much better than 0.5.
 //!
 //! # Absent on purpose
 //!
