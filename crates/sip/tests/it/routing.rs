@@ -98,6 +98,13 @@ fn a_body_is_announced_on_a_connection() {
     assert_eq!(sent[0].flow.transport, Transport::Tcp);
     assert_eq!(parse(&sent[0]).content_length(), Ok(Some(hidden.len())));
 
+    // The same for what the owner sends by itself.
+    let ack = in_dialog("ACK", uri, "", "c1", "a1");
+    let bare: String = ack.split_inclusive("\r\n").filter(|line| !line.starts_with("Via")).collect();
+    let ack = Message::parse((bare + hidden).as_bytes()).unwrap();
+    edge.send(ack, tcp(EDGE, AGENT)).unwrap();
+    assert_eq!(parse(&drain(&mut edge).0[0]).content_length(), Ok(Some(hidden.len())));
+
     // The same for the answers that a caller on a connection gets, with a transaction and without.
     let text = invite("sip:a@192.0.2.1", "tcp", "").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
     for keeps_no_state in [false, true] {
